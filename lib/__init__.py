@@ -1,0 +1,1 @@
+"""Recommending pre-trained models for IoT devices: the code behind the book."""
