@@ -179,7 +179,8 @@ def test_ranks_and_groups_describe_the_scores(election):
     result = copeland(election[0], **election[1])
     assert result.ranks.tolist() == [1 + int((result.scores > s).sum()) for s in result.scores]
     assert sorted(i for group in result.groups for i in group) == list(range(len(result.scores)))
-    assert [set(result.scores[list(g)]) for g in result.groups] == [{s} for s in sorted({*result.scores})[::-1]]
+    levels = sorted(set(result.scores), reverse=True)
+    assert [set(result.scores[list(group)]) for group in result.groups] == [{level} for level in levels]
 
 
 @CASES
