@@ -1,0 +1,163 @@
+"""Shadow: one ranker for task relevance, one for hardware fit, combined by Copeland's method.
+
+The hardware ranker predicts each hardware metric of a candidate on the platform (log scale); every metric with a weight
+casts one vote, accuracy's vote being the task ranker's. So the combination is the same rule as the ground truth's.
+"""
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lib.benchmark import VARIANT, Query
+from lib.copeland import copeland
+from lib.metrics import METRICS, check_priorities
+from lib.spider import ModelSpider, TokenNetwork
+from lib.tokens import Batch, HardwareTokens, Vocabulary
+from lib.training import Example, TokenRanker, plackett_luce
+
+HARDWARE_METRICS = tuple(m for m in METRICS if m != "accuracy")
+
+
+def combine(votes: Mapping[str, np.ndarray], priorities: Mapping[str, int | Fraction]) -> np.ndarray:
+    """Copeland scores (n,) of predicted metrics, each (n,) and larger = better; metrics without a vote are skipped.
+
+    Raises
+    ------
+    ValueError
+        No metric with a weight has a vote.
+    """
+    weights = {m: w for m, w in check_priorities(priorities).items() if m in votes}
+    if not weights:
+        raise ValueError(f"none of {', '.join(priorities)} is predicted (predicted: {', '.join(votes)})")
+    # float32 noise must not break ties between PTMs of one architecture
+    values = np.stack([np.round(votes[m], 5) for m in weights])
+    return copeland(values, list(weights.values())).scores.astype(float)
+
+
+def platform_queries(queries: Sequence[Query]) -> list[Query]:
+    """One query a platform with every variant that was measured on it: hardware metrics do not change with the task."""
+    groups: dict[tuple, list[Query]] = {}
+    for q in queries:
+        groups.setdefault((q.source.split("+")[0], q.platform), []).append(q)
+    out = []
+    for key in sorted(groups, key=str):
+        same = groups[key]
+        table = pd.concat([pd.concat([q.candidates, q.values], axis=1) for q in same], ignore_index=True).drop_duplicates(VARIANT)
+        table = table.reset_index(drop=True)
+        first = same[0]
+        out.append(Query(first.suite, first.source, first.task, first.platform, first.soc, first.parent,
+                         table[list(first.candidates)], table[list(first.values)], first.specs, {}))
+    return out
+
+
+class HardwareNetwork(TokenNetwork):
+    """Context = hardware tokens; one output per hardware metric, log10 of its value, around a log-linear MACs line."""
+
+    outputs = len(HARDWARE_METRICS)
+
+    def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, **options: bool) -> None:
+        super().__init__(vocabulary, dim, heads, **options)
+        self.hardware = HardwareTokens(vocabulary, dim)
+        self.line = nn.Linear(2, self.outputs)
+
+    def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
+        return self.hardware(batch)
+
+    def forward(self, batch: Batch, priorities: Tensor) -> Tensor:
+        return super().forward(batch, priorities) + self.line(batch.numbers[..., :2].nan_to_num())
+
+    def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
+        return super().score_blocks(batch, priorities, size) + self.line(batch.numbers[..., :2].nan_to_num())
+
+
+class HardwareRanker(TokenRanker):
+    """Predicts log10 of latency (ms), memory, storage (KiB) and energy (µJ) from PTM and hardware tokens."""
+
+    network = HardwareNetwork
+    padding = np.nan
+
+    def examples(self, queries: Sequence[Query]) -> list[Example]:
+        out = []
+        for q in platform_queries(queries):
+            values = np.log10(q.values[[METRICS[m].column for m in HARDWARE_METRICS]].to_numpy(float))
+            if np.isfinite(values).any():
+                out.append(Example(q, values[None].astype(np.float32), np.zeros((1, 1))))
+        return out
+
+    def fit(self, queries: Sequence[Query]) -> "HardwareRanker":
+        self.seen = sorted({m for q in queries for m in q.metrics} & set(HARDWARE_METRICS))
+        self.config["seen"] = self.seen
+        return super().fit(queries)  # type: ignore[return-value]
+
+    def __init__(self, *, seen: Sequence[str] = (), epochs: int = 60, **options: object) -> None:
+        super().__init__(epochs=epochs, **options)
+        self.seen = list(seen)
+        self.config["seen"] = self.seen
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Absolute error, error around the platform's mean (what ranks), and the listwise loss, per metric."""
+        known = targets.isfinite()
+        error = torch.where(known, outputs - targets.nan_to_num(), 0.0)
+        count = known.sum(1, keepdim=True).clamp(min=1)
+        centred = torch.where(known, error - error.sum(1, keepdim=True) / count, 0.0)
+        huber = nn.HuberLoss(reduction="none", delta=0.1)
+        size = 0.3 * huber(error, torch.zeros_like(error)) + huber(centred, torch.zeros_like(error))
+        total = 10 * (size.sum(1) / count.squeeze(1)).sum(-1)
+        for i in range(outputs.shape[-1]):
+            if known[..., i].any():
+                order = torch.where(known[..., i], targets[..., i], torch.inf)
+                ranks = (order.unsqueeze(1) < order.unsqueeze(2)).sum(-1) + 1
+                total = total + 0.1 * plackett_luce(-10 * outputs[..., i], ranks * known[..., i])
+        return total
+
+    def predict(self, query: Query) -> dict[str, np.ndarray]:
+        """Predicted hardware metrics in their units, (n,) each; only metrics that training saw."""
+        values = self.outputs(query, np.zeros(1))
+        return {m: 10 ** values[:, HARDWARE_METRICS.index(m)] for m in self.seen}
+
+
+class Shadow:
+    """Task ranker and hardware ranker side by side, combined by weighted Copeland under the user's priorities."""
+
+    def __init__(self, *, seed: int = 0, epochs: int = 40, progress: bool = False, **options: object) -> None:
+        self.task = ModelSpider(seed=seed, epochs=epochs, progress=progress, **options)
+        self.hardware = HardwareRanker(seed=seed, epochs=epochs, progress=progress, **options)
+
+    def fit(self, queries: Sequence[Query]) -> "Shadow":
+        """Train both rankers; without accuracies in the queries only the hardware ranker."""
+        if any("accuracy" in q.metrics for q in queries):
+            self.task.fit(queries)
+        self.hardware.fit(queries)
+        return self
+
+    def votes(self, query: Query) -> dict[str, np.ndarray]:
+        """Each metric's predicted order, larger = better."""
+        votes = {m: -np.log10(v) for m, v in self.hardware.predict(query).items()}
+        if self.task.module is not None:
+            votes["accuracy"] = self.task.score(query)
+        return votes
+
+    def score(self, query: Query, priorities: Mapping[str, int | Fraction]) -> np.ndarray:
+        """(n,) Copeland scores, higher is better."""
+        return combine(self.votes(query), priorities)
+
+    def save(self, path: Path | str) -> None:
+        """Two safetensors files: ``<path>`` with ``.task`` and ``.hardware`` before the suffix."""
+        for name, ranker in (("task", self.task), ("hardware", self.hardware)):
+            if ranker.module is not None:
+                ranker.save(Path(path).with_suffix(f".{name}.safetensors"))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Shadow":
+        """Inverse of :meth:`save`."""
+        shadow = cls()
+        shadow.hardware = HardwareRanker.load(Path(path).with_suffix(".hardware.safetensors"))
+        if Path(path).with_suffix(".task.safetensors").exists():
+            shadow.task = ModelSpider.load(Path(path).with_suffix(".task.safetensors"))
+        return shadow

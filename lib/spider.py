@@ -1,0 +1,136 @@
+"""Model Spider (Zhang et al., NeurIPS 2023): a PTM token meets the task tokens in one attention block.
+
+The original design runs the block once per PTM over the sequence [PTM token, task tokens] and keeps the first position.
+Only that position is needed, and the task tokens' keys and values are the same for every PTM: here they are computed
+once, and each PTM attends over itself and the shared context. The scores are equal; the loop over PTMs is gone.
+"""
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lib.benchmark import Query
+from lib.tokens import Batch, PtmTokens, TaskTokens, Vocabulary
+from lib.training import Example, TokenRanker
+
+
+class SimilarityBlock(nn.Module):
+    """Multi-head attention of every PTM over [itself, context], then a feed-forward part; both with residual and norm."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.1, feed_forward: bool = True) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.query, self.key, self.value, self.project = (nn.Linear(dim, dim) for _ in range(4))
+        self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.feed_forward = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)) if feed_forward else None
+        self.norm_out = nn.LayerNorm(dim) if feed_forward else nn.Identity()
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, dim / heads)
+
+    def forward(self, ptm: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend.
+
+        Parameters
+        ----------
+        ptm : Tensor (B, M, dim)
+        context : Tensor (B, S, dim)
+        mask : Tensor (B, S), False = no token
+
+        Returns
+        -------
+        Tensor (B, M, dim), Tensor (B, heads, M, 1 + S)
+            New PTM states, and attention weights: first the PTM itself, then the context.
+        """
+        q, own_key, own_value = (self._split(f(ptm)) for f in (self.query, self.key, self.value))
+        keys, values = self._split(self.key(context)), self._split(self.value(context))
+        scale = q.shape[-1] ** -0.5
+        own = (q * own_key).sum(-1, keepdim=True) * scale
+        others = (q @ keys.transpose(-1, -2) * scale).masked_fill(~mask[:, None, None], -torch.inf)
+        weights = torch.cat([own, others], -1).softmax(-1)
+        mixed = weights[..., :1] * own_value + weights[..., 1:] @ values
+        x = self.norm(ptm + self.dropout(self.project(mixed.transpose(1, 2).flatten(2))))
+        if self.feed_forward is not None:
+            x = self.norm_out(x + self.dropout(self.feed_forward(x)))
+        return x, weights
+
+
+class TokenNetwork(nn.Module):
+    """PTM tokens, a context, the similarity block and a score head. Subclasses say what the context is."""
+
+    outputs = 1
+
+    def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, *, learned: bool = True, traits: bool = True,
+                 feed_forward: bool = True) -> None:
+        super().__init__()
+        self.ptm = PtmTokens(vocabulary, dim, learned=learned, traits=traits)
+        self.block = SimilarityBlock(dim, heads, feed_forward=feed_forward)
+        self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, self.outputs))
+
+    @abstractmethod
+    def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, S, dim) that every PTM attends over, and their mask (B, S)."""
+
+    def forward(self, batch: Batch, priorities: Tensor) -> Tensor:
+        """(B, M, outputs)."""
+        context, mask = self.context(batch, priorities)
+        return self.head(self.block(self.ptm(batch), context, mask)[0])
+
+    def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
+        """As :meth:`forward`, the context computed once and the candidates taken ``size`` at a time."""
+        context, mask = self.context(batch, priorities)
+        parts = []
+        for start in range(0, batch.candidates.shape[1], size):
+            block = Batch(**{**vars(batch), "numbers": batch.numbers[:, start:start + size], "words": batch.words[:, start:start + size]})
+            parts.append(self.head(self.block(self.ptm(block), context, mask)[0]))
+        return torch.cat(parts, 1)
+
+
+class SpiderNetwork(TokenNetwork):
+    """Context = task tokens µ(T)."""
+
+    def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, **options: bool) -> None:
+        super().__init__(vocabulary, dim, heads, **options)
+        self.task = TaskTokens(dim)
+
+    def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
+        return self.task(batch)
+
+
+def ranks_of(values: np.ndarray, direction: int = +1) -> np.ndarray:
+    """Ranks from 1 (best), ties share the smallest, 0 = not measured; (n,)."""
+    return pd.Series(values * direction).rank(method="min", ascending=False).fillna(0).to_numpy()
+
+
+def task_queries(queries: Sequence[Query]) -> list[Query]:
+    """One query a task and accuracy source: accuracies do not change with the board, so repeats teach nothing."""
+    best: dict[tuple[str, str], Query] = {}
+    for q in queries:
+        key = (q.source, q.task)
+        if "accuracy" in q.metrics and (key not in best or len(q) > len(best[key])):
+            best[key] = q
+    return [best[k] for k in sorted(best)]
+
+
+class ModelSpider(TokenRanker):
+    """Hardware-blind: learns the order of accuracies from PTM and task tokens. Priorities are ignored."""
+
+    network = SpiderNetwork
+
+    def examples(self, queries: Sequence[Query]) -> list[Example]:
+        out = []
+        for q in task_queries(queries):
+            ranks = ranks_of(q.values["accuracy"].to_numpy())
+            out.append(Example(q, ranks[None, :, None], np.zeros((1, 1))))
+        return out
+
+    def score(self, query: Query, priorities: Mapping[str, object] | None = None) -> np.ndarray:
+        """(n,), higher is better."""
+        return self.outputs(query, np.zeros(1))[:, 0]
