@@ -171,16 +171,18 @@ class BoostedTrees:
             y = np.concatenate([_percentiles(q.values[metric.column]) if task else np.log10(q.values[metric.column]) for q in sample])
             X = np.concatenate([self._features(q, task) for q in sample])
             known = np.isfinite(y)
-            self.models[metric.name] = HistGradientBoostingRegressor(
-                max_iter=self.iterations, learning_rate=0.1, min_samples_leaf=5, categorical_features=[0, 1, 2, 3], random_state=self.seed,
-            ).fit(X[known], y[known])
+            stated = np.isfinite(X[known]).any(0)  # a column that is empty in training has no bins
+            self.models[metric.name] = stated, HistGradientBoostingRegressor(
+                max_iter=self.iterations, learning_rate=0.1, min_samples_leaf=5, random_state=self.seed,
+                categorical_features=list(range(int(stated[: len(names)].sum()))),
+            ).fit(X[known][:, stated], y[known])
         return self
 
     def predict(self, query: Query) -> dict[str, np.ndarray]:
         """Hardware metrics in their units and the accuracy percentile, (n,) each."""
         out = {}
-        for name, model in self.models.items():
-            y = model.predict(self._features(query, name == "accuracy"))
+        for name, (stated, model) in self.models.items():
+            y = model.predict(self._features(query, name == "accuracy")[:, stated])
             out[name] = y if name == "accuracy" else 10**y
         return out
 

@@ -203,7 +203,12 @@ def load_benchmark(data: Path | str = paths.DATA, validate: bool = False) -> Ben
 
 
 def read(path: Path, validate: bool) -> pd.DataFrame:
-    return pd.read_csv(path, low_memory=False)
+    """A table; with ``validate`` row by row against its schema (slower, and pandera has to be loaded)."""
+    if not validate:
+        return pd.read_csv(path, low_memory=False)
+    from lib import schema
+
+    return schema.read_table(path, schema.schema_of(path))
 
 
 def _transfer(folder: Path, validate: bool) -> pd.DataFrame:
