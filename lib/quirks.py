@@ -1,9 +1,10 @@
 """What must be known of a published figure before it is used: kind, flags and exclusions, computed at load.
 
-The fact tables stay as published. ``data/registry/quirks.csv`` holds one rule per quirk: rows of ``source`` (``*``:
-any) whose ``columns`` match ``pattern`` carry ``flag``; rules without a pattern are computed here. ``effect`` says
-what a flag forbids: ``row`` (never ranked), or ``memory``, ``storage``, ``energy`` (that figure is not used). Figures of
-different ``kind`` are never pooled. ``table.flags`` is an attribute of every DataFrame: write ``table["flags"]``.
+The fact tables stay as published. ``data/registry/quirks.csv`` holds one rule per quirk: rows of ``source``
+(``*``: any) whose ``columns`` match ``pattern`` carry ``flag``; rules without a pattern are computed here.
+``effect`` says what a flag forbids: ``row`` (never ranked), or ``memory``, ``storage``, ``energy`` (that figure is
+not used). Figures of different ``kind`` are never pooled. ``table.flags`` is an attribute of every DataFrame: write
+``table["flags"]``.
 """
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def _flags(frame: pd.DataFrame, table: str, computed: Mapping[str, pd.Series]) -
     bits = np.zeros(len(frame), np.int64)
     rows_of = dict(frame.groupby("source").indices) | {"*": np.arange(len(frame))}
     for (source, columns), group in rules(table).groupby(["source", "columns"], sort=False):
-        if source not in rows_of or not set(columns.split()) <= set(frame.columns) or not group["pattern"].all():
+        known = source in rows_of and set(columns.split()) <= set(frame.columns)
+        if not known or not group["pattern"].all():
             continue
         rows = rows_of[source]
         first, *rest = (frame[c].iloc[rows].fillna("").astype(str) for c in columns.split())
@@ -80,7 +82,7 @@ def has(frame: pd.DataFrame, *flags: str) -> pd.Series:
 
 
 def add_flags(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Copy of the measurements with columns ``kind`` (see KINDS), ``flags`` (``|`` between) and ``excluded`` (bool)."""
+    """Copy of the measurements with ``kind`` (see KINDS), ``flags`` (``|`` between) and ``excluded`` (bool)."""
     wide = measurements["latency_max_ms"] > WIDE_SPREAD * measurements["latency_min_ms"]
     frame = measurements.assign(flags=_flags(measurements, "measurements", {"wide_spread": wide}))
     timed, rated = frame["latency_ms"].notna(), frame["throughput_ips"].notna()
@@ -103,7 +105,7 @@ def add_accuracy_flags(accuracies: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_unusable(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Copy of flagged measurements in which figures that their flags forbid (memory, storage, energy) are empty."""
+    """Copy of flagged measurements without the memory, storage and energy figures that their flags forbid."""
     frame = measurements.copy()
     for effect, columns in UNUSABLE.items():
         frame.loc[has(frame, *rules("measurements", effect)["flag"]), columns] = np.nan
