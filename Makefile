@@ -15,7 +15,7 @@ book: $(READY)  ## execute the chapters and build the book
 
 test: $(READY)  ## unit, property and book tests, then every chapter under nbval
 	@$(PY) -m lib.book build --quick
-	@$(PY) -m lib.book reference
+	@$(PY) -m tests.promises reference
 	@$(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/sanitize.cfg _run/nbval tests
 

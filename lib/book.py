@@ -1,7 +1,7 @@
 """The book's pipeline: MyST notebook -> papermill -> checks -> Jupyter Book.
 
-Chapters are text (jupytext). Their executed copies live in ``_run``, never beside the source, and serve again while
-nothing that they depend on has changed. A notebook that failed leaves nothing that could be published.
+Chapters are text (jupytext). Their executed copies live in ``_run``, never beside the source, and serve again
+while nothing that they depend on has changed. A notebook that failed leaves nothing that could be published.
 """
 from __future__ import annotations
 
@@ -16,24 +16,20 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
+import jupytext
 import nbformat
 import yaml
 from nbformat import NotebookNode
 
 from lib import paths
 
-RUN = paths.ROOT / "_run"
-BUILD = paths.ROOT / "_build"
-EXPECTED = paths.ROOT / "tests" / "expected"
-QUICK = {"quick": True}
-CHECKED = "# NBVAL_CHECK_OUTPUT"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-TIMEOUT = 1200  # seconds a cell
+CELL_SECONDS = 1200
 
 
 class ChapterError(Exception):
@@ -42,11 +38,11 @@ class ChapterError(Exception):
 
 @dataclass(frozen=True)
 class Book:
-    """Sources and destinations of one build."""
+    """Sources, destinations and papermill parameters of one build."""
 
     root: Path = paths.ROOT
-    run: Path = RUN / "book"
-    site: Path = BUILD / "html"
+    run: Path = paths.ROOT / "_run" / "book"
+    site: Path = paths.ROOT / "_build" / "html"
     parameters: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -61,149 +57,125 @@ class Book:
         return [Path(e.get("file") or e["root"]).name for e in entries]
 
     def chapters(self) -> list[str]:
-        """The pages that are notebooks."""
-        return [p for p in self.pages() if is_notebook(self.source / f"{p}.md")]
+        """The pages that are notebooks: those with a jupytext header."""
+        return [p for p in self.pages() if (self.source / f"{p}.md").read_text().startswith("---\njupytext:")]
 
 
-def quick_book() -> Book:
-    """The book that the tests look at: same chapters, less training."""
-    return Book(run=RUN / "quick", site=BUILD / "quick", parameters=tuple(QUICK.items()))
-
-
-def is_notebook(path: Path) -> bool:
-    """Whether a Markdown file starts with a jupytext header."""
-    return path.read_text().startswith("---\njupytext:")
+#: The book that the tests look at: the same chapters with less training.
+QUICK = Book(paths.ROOT, paths.ROOT / "_run" / "quick", paths.ROOT / "_build" / "quick", (("quick", True),))
 
 
 # ------------------------------------------------------------------------------------------------ execution
 
-@functools.cache
-def inputs_digest() -> str:
-    """Digest of all that every chapter depends on: code, data, pinned packages."""
-    files = [paths.ROOT / "requirements.txt", paths.ROOT / "constraints.txt"]
-    files += [f for f in (paths.ROOT / "lib").rglob("*.py") if f.name != "book.py"]
-    files += [f for f in paths.DATA.rglob("*") if f.is_file()]
-    return digest(files)
-
-
 def digest(files: Iterable[Path]) -> str:
     """SHA-256 over names and contents."""
-    total = hashlib.sha256()
-    for file in sorted(files):
-        total.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
+    lines = [f"{f.name} {hashlib.sha256(f.read_bytes()).hexdigest()}" for f in sorted(files)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@functools.cache
+def inputs_digest() -> str:
+    """Digest of what every chapter depends on: code, data, pinned packages."""
+    code = [f for f in (paths.ROOT / "lib").rglob("*.py") if f.name != "book.py"]
+    data = [f for f in paths.DATA.rglob("*") if f.is_file()]
+    return digest([paths.ROOT / "requirements.txt", paths.ROOT / "constraints.txt", *code, *data])
 
 
 def fingerprint(source: Path, parameters: Mapping[str, Any]) -> str:
     """What an executed chapter depends on, as one digest."""
-    text = json.dumps([digest([source]), inputs_digest(), sorted(parameters.items())])
-    return hashlib.sha256(text.encode()).hexdigest()
+    parts = [digest([source]), inputs_digest(), sorted(parameters.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def read_record(run: Path, chapter: str) -> dict[str, Any]:
-    """Fingerprint and seconds of the last good run; empty if there is none."""
-    record, notebook = run / f"{chapter}.json", run / f"{chapter}.ipynb"
-    return json.loads(record.read_text()) if record.exists() and notebook.exists() else {}
-
-
-def execute(book: Book, jobs: int | None = None, only: Iterable[str] | None = None) -> list[str]:
-    """Execute the chapters that are out of date, in parallel, longest first.
-
-    Returns
-    -------
-    The chapters that were executed.
+def execute(book: Book, only: Iterable[str] | None = None, jobs: int | None = None) -> list[str]:
+    """Execute the chapters that are out of date, in parallel, longest first; return their names.
 
     Raises
     ------
     ChapterError
         The first chapter that fails; the others are stopped.
     """
-    parameters = dict(book.parameters)
-    known = book.chapters()
+    known, parameters = book.chapters(), dict(book.parameters)
     chapters = list(only or known)
     for chapter in chapters:
         if chapter not in known:
             raise ChapterError(f"no chapter '{chapter}' (allowed: {', '.join(known)})")
     marks = {c: fingerprint(book.source / f"{c}.md", parameters) for c in chapters}
-    last = {c: read_record(book.run, c) for c in chapters}
-    stale = [c for c in chapters if last[c].get("fingerprint") != marks[c]]
+    records = {c: book.run / f"{c}.json" for c in chapters}
+    last = {c: json.loads(r.read_text()) if r.exists() else {} for c, r in records.items()}
+    stale = [c for c in chapters if last[c].get("mark") != marks[c]]
     stale.sort(key=lambda c: -last[c].get("seconds", float("inf")))
     if len(stale) < len(chapters):
         print(f"{len(chapters) - len(stale)} of {len(chapters)} chapters are up to date", flush=True)
-    if not stale:
-        return []
-    jobs = jobs or min(os.cpu_count() or 1, 4)
     running: set[subprocess.Popen[bytes]] = set()
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(run_chapter, book, c, marks[c], parameters, running): c for c in stale}
-        try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
+    try:
+        with ThreadPoolExecutor(jobs or min(os.cpu_count() or 1, 4)) as pool:
+            futures = {pool.submit(run_chapter, book, c, marks[c], running): c for c in stale}
+            try:
+                for future in as_completed(futures):
                     print(f"  {futures[future]:<28} {future.result():6.0f} s", flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.kill()  # its kernel notices and leaves
-            raise
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(running):
+                    process.kill()  # its kernel notices and leaves
+                raise
+    finally:
+        shutil.rmtree(book.run / "unfinished", ignore_errors=True)
     return stale
 
 
-def run_chapter(book: Book, chapter: str, mark: str, parameters: Mapping[str, Any],
-                running: set[subprocess.Popen[bytes]]) -> float:
-    """Execute one chapter and store it, checked; return the seconds it took."""
+def run_chapter(book: Book, chapter: str, mark: str, running: set[subprocess.Popen[bytes]]) -> float:
+    """Execute one chapter and store it if it may be published; return the seconds it took."""
     source, target = book.source / f"{chapter}.md", book.run / f"{chapter}.ipynb"
     work = book.run / "unfinished"
     work.mkdir(parents=True, exist_ok=True)
-    for old in (target, target.with_suffix(".json")):
-        old.unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
+    target.with_suffix(".json").unlink(missing_ok=True)
     start = time.monotonic()
-    notebook = papermill(source, work / f"{chapter}.ipynb", parameters, running)
-    seconds = time.monotonic() - start
-    found = problems(notebook)
-    if found:
-        raise ChapterError(f"{source.relative_to(book.root)} ran, but cannot be published:\n  " + "\n  ".join(found))
-    nbformat.write(notebook, work / f"{chapter}.clean")
-    os.replace(work / f"{chapter}.clean", target)
-    target.with_suffix(".json").write_text(json.dumps({"fingerprint": mark, "seconds": round(seconds, 1)}))
+    notebook = papermill(source, work / f"{chapter}.ipynb", dict(book.parameters), running)
+    seconds = round(time.monotonic() - start, 1)
+    if found := problems(notebook):
+        raise ChapterError(f"chapters/{source.name} ran, but cannot be published:\n  " + "\n  ".join(found))
+    nbformat.write(notebook, work / f"{chapter}.good")
+    os.replace(work / f"{chapter}.good", target)
+    target.with_suffix(".json").write_text(json.dumps({"mark": mark, "seconds": seconds}))
     return seconds
 
 
-def papermill(source: Path, work: Path, parameters: Mapping[str, Any],
-              running: set[subprocess.Popen[bytes]] | None = None) -> NotebookNode:
-    """Run one MyST notebook through papermill and return it without run times and paths.
+def papermill(source: Path, work: Path, parameters: dict[str, Any],
+              running: set[subprocess.Popen[bytes]]) -> NotebookNode:
+    """Run one MyST notebook through papermill; return it without run times and paths.
 
     Raises
     ------
     ChapterError
         A cell failed: chapter, cell and the end of the traceback; or a parameter is unknown.
     """
-    import jupytext
-
     notebook = jupytext.read(source)
     check_parameters(notebook, parameters, source.name)
     raw = work.with_suffix(".in.ipynb")
     nbformat.write(notebook, raw)
-    environment = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1", **os.environ, "PYTHONPATH": str(paths.ROOT)}
-    command = [sys.executable, "-m", "papermill", raw, work, "--no-progress-bar", "--cwd", source.parent,
-               "--execution-timeout", str(TIMEOUT), "-k", "python3", "-y", json.dumps(dict(parameters))]
-    process = subprocess.Popen([str(c) for c in command], env=environment, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE)
-    if running is not None:
-        running.add(process)
+    # Chapters run side by side, one core each.
+    one_core = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+    environment = {**one_core, **os.environ, "PYTHONPATH": str(paths.ROOT)}
+    command = [sys.executable, "-m", "papermill", str(raw), str(work), "--no-progress-bar", "-k", "python3",
+               "--cwd", str(source.parent), "--execution-timeout", str(CELL_SECONDS),
+               "-y", json.dumps(parameters)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    running.add(process)
     errors = process.communicate()[1].decode(errors="replace")
-    if running is not None:
-        running.discard(process)
-    raw.unlink()
+    running.discard(process)
     if process.returncode:
-        raise ChapterError(f"{source.parent.name}/{source.name} failed{explain(work, errors)}")
+        raise ChapterError(f"chapters/{source.name} failed{explain(work, errors)}")
     executed = nbformat.read(work, as_version=4)
-    work.unlink()
-    return without_run_times(executed)
+    executed.metadata.pop("papermill", None)
+    for cell in executed.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    return executed
 
 
-def check_parameters(notebook: NotebookNode, parameters: Mapping[str, Any], name: str) -> None:
+def check_parameters(notebook: NotebookNode, parameters: Iterable[str], name: str) -> None:
     """Refuse a parameter that the chapter does not have: papermill would only warn."""
     cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     allowed = re.findall(r"^(\w+)\s*(?::[^=]+)?=", "\n".join(cells), re.MULTILINE)
@@ -214,27 +186,14 @@ def check_parameters(notebook: NotebookNode, parameters: Mapping[str, Any], name
 
 def explain(executed: Path, errors: str, lines: int = 12) -> str:
     """Where a run failed and the end of its traceback; papermill's own words if no cell says so."""
-    if executed.exists():
-        cells = [c for c in nbformat.read(executed, as_version=4).cells if c.cell_type == "code"]
-        executed.unlink()
-        for number, cell in enumerate(cells, 1):
-            for output in cell.outputs:
-                if output.output_type == "error":
-                    trace = ANSI.sub("", "\n".join(output.traceback)).splitlines()[-lines:]
-                    return f" in code cell {number}:\n" + "\n".join(trace)
+    cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
+    for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                trace = ANSI.sub("", "\n".join(output.traceback)).splitlines()[-lines:]
+                return f" in code cell {number}:\n" + "\n".join(trace)
     return ":\n" + "\n".join(errors.strip().splitlines()[-lines:])
 
-
-def without_run_times(notebook: NotebookNode) -> NotebookNode:
-    """Drop what differs from run to run or names the machine: papermill's times and paths."""
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-    return notebook
-
-
-# ------------------------------------------------------------------------------------------------ checks
 
 def problems(notebook: NotebookNode) -> list[str]:
     """Why an executed notebook must not be published; empty if it may.
@@ -242,105 +201,53 @@ def problems(notebook: NotebookNode) -> list[str]:
     An error output, text on stderr, a figure without caption or alternative text, a path of this machine.
     """
     found = []
-    code = [c for c in notebook.cells if c.cell_type == "code"]
-    for number, cell in enumerate(code, 1):
+    for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
         shown = cell.metadata.get("mystnb", {})
         hidden = {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", []))
+        told = []
         for output in cell.outputs:
             if output.output_type == "error":
-                found.append(f"code cell {number}: {output.ename}: {output.evalue}")
+                told.append(f"{output.ename}: {output.evalue}")
             elif output.get("name") == "stderr":
-                found.append(f"code cell {number}: writes to stderr: {output.text.strip().splitlines()[-1]}")
+                told.append(f"writes to stderr: {output.text.strip().splitlines()[-1]}")
             elif not hidden and any(kind.startswith("image/") for kind in output.get("data", {})):
-                for what, text in (("alternative text", shown.get("image", {}).get("alt")),
-                                   ("caption", shown.get("figure", {}).get("caption"))):
-                    if not text:
-                        found.append(f"code cell {number}: its figure has no {what}")
+                told += [] if shown.get("image", {}).get("alt") else ["its figure has no alternative text"]
+                told += [] if shown.get("figure", {}).get("caption") else ["its figure has no caption"]
             if str(paths.ROOT) in json.dumps(output):
-                found.append(f"code cell {number}: shows a path of this machine")
+                told.append("shows a path of this machine")
+        found += [f"code cell {number}: {text}" for text in told]
     return found
 
 
 def glued(notebook: NotebookNode) -> dict[str, str]:
     """Name -> text of everything that a chapter glues."""
-    texts = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            for kind, text in output.get("data", {}).items():
-                if name and kind.endswith("text/plain"):
-                    texts[name] = text.strip("'\"")
-    return texts
-
-
-def checked_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """Code cells whose outputs nbval compares."""
-    return [c for c in notebook.cells if c.cell_type == "code" and CHECKED in c.source]
-
-
-def reference(book: Book, target: Path, expected: Path = EXPECTED) -> list[Path]:
-    """Write every chapter, not executed, with the outputs that were promised: what nbval runs and compares."""
-    import jupytext
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
-
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    written = []
-    for chapter in book.chapters():
-        path = target / f"{chapter}.ipynb"
-        jupytext.write(jupytext.read(book.source / f"{chapter}.md"), path)
-        notebook = without_run_times(parameterize_notebook(load_notebook_node(str(path)), dict(book.parameters)))
-        promised = read_expected(chapter, expected)["outputs"]
-        for cell, outputs in zip(checked_cells(notebook), promised):
-            cell.outputs = [nbformat.from_dict(o) for o in outputs]
-        nbformat.write(notebook, path)
-        written.append(path)
-    return written
-
-
-def read_expected(chapter: str, folder: Path = EXPECTED) -> dict[str, Any]:
-    """Committed outputs and glued texts of a chapter's quick run; empty if none were promised."""
-    path = folder / f"{chapter}.json"
-    return json.loads(path.read_text()) if path.exists() else {"outputs": [], "glued": {}}
-
-
-def promise(book: Book, chapters: Iterable[str], folder: Path = EXPECTED) -> None:
-    """Store the checked outputs and glued texts of executed chapters as what must hold from now on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for chapter in chapters:
-        notebook = nbformat.read(book.run / f"{chapter}.ipynb", as_version=4)
-        outputs = [[dict(o, execution_count=None) if o.output_type == "execute_result" else o for o in c.outputs]
-                   for c in checked_cells(notebook)]
-        text = json.dumps({"outputs": outputs, "glued": glued(notebook)}, indent=1, ensure_ascii=False)
-        (folder / f"{chapter}.json").write_text(text + "\n")
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])
+               if "scrapbook" in o.get("metadata", {})]
+    return {o.metadata.scrapbook.name: text.strip("'\"") for o in outputs for kind, text in o.data.items()
+            if kind.endswith("text/plain")}
 
 
 # ------------------------------------------------------------------------------------------------ the site
 
 def stage(book: Book, target: Path) -> str:
     """Lay out what Jupyter Book reads, executed notebooks in place of their sources; return its digest."""
+    import mathjax
+
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(book.source, target / "chapters", ignore=shutil.ignore_patterns("*.ipynb", ".*"))
     for chapter in book.chapters():
         (target / "chapters" / f"{chapter}.md").unlink()
         shutil.copy(book.run / f"{chapter}.ipynb", target / "chapters")
-    for name in ("_config.yml", "_toc.yml", "CITATION.cff"):
-        if (book.root / name).exists():
-            shutil.copy(book.root / name, target)
-    for name in ("data", "lib"):  # pages may include the data card or show code
+    # Pages may show the data card, code, or how to cite.
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff", "data", "lib"):
         if (book.root / name).exists():
             (target / name).symlink_to(book.root / name)
-    copy_mathjax(target / "chapters" / "_static")
-    return digest(f for f in target.rglob("*") if f.is_file()) + inputs_digest()
-
-
-def copy_mathjax(static: Path) -> None:
-    """Put the one-file MathJax beside the pages: formulas show without a network."""
-    import mathjax
-
-    static.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(mathjax.__path__[0]) / "static" / "mathjax" / "es5" / "tex-svg.js", static / "mathjax.js")
+    mark = digest([*(target / "chapters").rglob("*.*"), *target.glob("*.*")]) + inputs_digest()
+    # One file of MathJax beside the pages: formulas show without a network.
+    (target / "chapters" / "_static").mkdir(exist_ok=True)
+    script = Path(mathjax.__path__[0], "static/mathjax/es5/tex-svg.js")
+    shutil.copy(script, target / "chapters/_static/mathjax.js")
+    return mark
 
 
 def build(book: Book) -> Path:
@@ -357,9 +264,9 @@ def build(book: Book) -> Path:
     """
     execute(book)
     index, record = book.site / "index.html", book.site.with_suffix(".json")
-    staged, work = book.site.with_name(f"{book.site.name}.source"), book.site.with_name(f"{book.site.name}.work")
+    staged, work = book.site.with_suffix(".source"), book.site.with_suffix(".work")
     mark = stage(book, staged)
-    if index.exists() and record.exists() and json.loads(record.read_text()) == mark:
+    if index.exists() and record.exists() and record.read_text() == mark:
         print("the pages are up to date")
         return index
     # Every page anew: a kept environment would hide the warnings of pages that it does not read again.
@@ -376,7 +283,7 @@ def build(book: Book) -> Path:
     shutil.rmtree(book.site, ignore_errors=True)
     shutil.move(work / "_build" / "html", book.site)
     shutil.rmtree(work)
-    record.write_text(json.dumps(mark))
+    record.write_text(mark)
     print(f"  {'pages':<28} {time.monotonic() - start:6.0f} s")
     return index
 
@@ -384,49 +291,41 @@ def build(book: Book) -> Path:
 # ------------------------------------------------------------------------------------------------ commands
 
 def parse_grid(words: Iterable[str]) -> dict[str, list[Any]]:
-    """Read ``seed=0,1 quick=true`` as lists of values.
-
-    Raises
-    ------
-    ChapterError
-        A word that is not of the form name=value[,value...].
-    """
+    """Read ``seed=0,1 quick=true`` as lists of values; refuse anything else (ChapterError)."""
     grid = {}
     for word in words:
-        name, equals, values = word.partition("=")
-        if not name.isidentifier() or not equals or not values:
+        name, _, values = word.partition("=")
+        if not name.isidentifier() or not values:
             raise ChapterError(f"'{word}' is not of the form name=value[,value...]")
         grid[name] = [yaml.safe_load(v) for v in values.split(",")]
     return grid
 
 
 def sweep(chapter: str, grid: Mapping[str, list[Any]]) -> Path:
-    """Run one chapter with every combination of parameters; glued texts go to one table.
+    """Run one chapter with every combination of parameters, on a Dask cluster if one is set.
 
     Returns
     -------
-    Path of the table; the executed notebooks lie beside it.
+    Path of the table of glued texts; the executed notebooks lie beside it.
     """
     import pandas as pd
     from joblib import Parallel, delayed, parallel_config
 
-    folder = RUN / "sweep" / chapter
-    combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    folder = paths.ROOT / "_run" / "sweep" / chapter
 
     def one(parameters: dict[str, Any]) -> dict[str, Any]:
         name = ",".join(f"{k}={v}" for k, v in parameters.items()) or "defaults"
-        book = Book(run=folder / name, parameters=tuple(parameters.items()))
-        execute(book, jobs=1, only=[chapter])
-        return {**parameters, **glued(nbformat.read(book.run / f"{chapter}.ipynb", as_version=4))}
+        execute(Book(run=folder / name, parameters=tuple(parameters.items())), only=[chapter], jobs=1)
+        return {**parameters, **glued(nbformat.read(folder / name / f"{chapter}.ipynb", as_version=4))}
 
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if address:
+    if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         from distributed import Client
 
         Client(address)
+    combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
     with parallel_config("dask" if address else "threading", n_jobs=-1):
         rows = Parallel()(delayed(one)(c) for c in combinations)
-    table = folder.parent / f"{chapter}.csv"
+    table = folder.with_suffix(".csv")
     pd.DataFrame(rows).to_csv(table, index=False)
     return table
 
@@ -435,24 +334,15 @@ def main(argv: list[str] | None = None) -> int:
     """Command line of the make targets."""
     parser = argparse.ArgumentParser(prog="python -m lib.book", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("build", help="execute the chapters, build the pages")
-    add.add_argument("--quick", action="store_true", help="little training: what the tests look at")
-    commands.add_parser("reference", help="write the notebooks that nbval runs")
-    add = commands.add_parser("expect", help="store what a chapter's quick run gives as what must hold")
-    add.add_argument("chapters", nargs="*")
-    add = commands.add_parser("sweep", help="one chapter with every combination of parameters")
-    add.add_argument("chapter")
-    add.add_argument("grid", nargs="*", metavar="name=value[,value...]")
+    command = commands.add_parser("build", help="execute the chapters, build the pages")
+    command.add_argument("--quick", action="store_true", help="little training: what the tests look at")
+    command = commands.add_parser("sweep", help="one chapter with every combination of parameters")
+    command.add_argument("chapter")
+    command.add_argument("grid", nargs="*", metavar="name=value[,value...]")
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "build":
-            print(build(quick_book() if arguments.quick else Book()))
-        elif arguments.command == "reference":
-            reference(quick_book(), RUN / "nbval")
-        elif arguments.command == "expect":
-            chapters = arguments.chapters or quick_book().chapters()
-            execute(quick_book(), only=chapters)
-            promise(quick_book(), chapters)
+            print(build(QUICK if arguments.quick else Book()))
         else:
             print(sweep(arguments.chapter, parse_grid(arguments.grid)))
     except ChapterError as error:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 # Okabe and Ito (2008): told apart under every common form of colour blindness.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE, GREY = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C")
+BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8C8C8C"
 
 #: One colour for each ranker, suite and processor, in every chapter.
 PALETTE: dict[str, str] = {
@@ -23,9 +23,7 @@ PALETTE: dict[str, str] = {
     "cpu": BLUE, "gpu": GREEN, "dsp": SKY, "fpga": YELLOW, "mixed": GREY,
 }
 #: One marker for each ranker, so that colour is never the only sign.
-MARKERS: dict[str, str] = dict(zip(
-    ("Fusion", "Shadow", "Model Spider", "Boosted trees", "Nearest device", "Mean rank", "FLOPs", "Parameters",
-     "Random", "Noise ceiling"), "osD^vP<>X|"))
+MARKERS: dict[str, str] = dict(zip(list(PALETTE)[:10], "osD^vP<>X|"))
 
 
 def set_style(vector: bool = True) -> None:
@@ -33,7 +31,7 @@ def set_style(vector: bool = True) -> None:
 
     Parameters
     ----------
-    vector : SVG output, sharp at any size; False gives PNG at twice the resolution, for thousands of points.
+    vector : SVG output, sharp at any size; False gives PNG at twice the resolution (thousands of points).
     """
     sns.set_theme(context="notebook", style="ticks", palette=[BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, GREY])
     plt.rcParams.update({
@@ -80,33 +78,30 @@ def show_table(frame: pd.DataFrame, caption: str, digits: Mapping[str, int] | in
     Parameters
     ----------
     frame : columns in the order shown; the index is shown only if it has a name.
-    digits : decimals, for all number columns or per column.
+    digits : decimals of the float columns, for all or per column.
     labels : column -> heading, with its unit: ``{"latency_ms": "latency (ms)"}``.
     best : column -> +1 or -1, its largest or smallest value is set in bold.
     """
     from IPython.display import HTML
 
     table = frame.reset_index() if frame.index.name else frame
-    labels, best = labels or {}, best or {}
-    numeric = {c for c in table if pd.api.types.is_numeric_dtype(table[c]) and not pd.api.types.is_bool_dtype(table[c])}
-    head = "".join(f'<th scope="col"{" class=num" if c in numeric else ""}>{escape(str(labels.get(c, c)))}</th>' for c in table)
-    tops = {c: (table[c] * sign).max() for c, sign in best.items()}
-    body = []
-    for row in table.itertuples(index=False):
-        cells = []
-        for position, (column, value) in enumerate(zip(table.columns, row)):
-            if column in numeric:
-                places = 0 if pd.api.types.is_integer_dtype(table[column]) else digits if isinstance(digits, int) else digits.get(column, 2)
-                text = number(value, places)
-            else:
-                text = "–" if pd.isna(value) else escape(str(value))
-            if column in tops and not pd.isna(value) and value * best[column] == tops[column]:
-                text = f"<strong>{text}</strong>"
-            tag = 'th scope="row"' if position == 0 else "td"
-            cells.append(f'<{tag}{" class=num" if column in numeric else ""}>{text}</{tag.split()[0]}>')
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return HTML(f'<table class="study"><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-                f"<tbody>{''.join(body)}</tbody></table>")
+    columns = []
+    for position, column in enumerate(table):
+        values = table[column]
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        places = digits if isinstance(digits, int) else digits.get(column, 2)
+        places = 0 if pd.api.types.is_integer_dtype(values) else places
+        texts = [number(v, places) if numeric else "–" if pd.isna(v) else escape(str(v)) for v in values]
+        if best and column in best:
+            top = (values * best[column]).max() * best[column]
+            texts = [f"<strong>{t}</strong>" if v == top else t for t, v in zip(texts, values)]
+        kind = ' class="num"' if numeric else ""
+        head = f'<th scope="col"{kind}>{escape(str((labels or {}).get(column, column)))}</th>'
+        tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
+        columns.append([head, *(f"<{tag}{scope}{kind}>{t}</{tag}>" for t in texts)])
+    head, *body = ("<tr>" + "".join(row) + "</tr>" for row in zip(*columns))
+    return HTML(f'<table class="study"><caption>{escape(caption)}</caption>'
+                f'<thead>{head}</thead><tbody>{"".join(body)}</tbody></table>')
 
 
 def plot_intervals(ax: Axes, results: pd.DataFrame, rows: str = "ranker", split: str | None = None,
@@ -127,8 +122,8 @@ def plot_intervals(ax: Axes, results: pd.DataFrame, rows: str = "ranker", split:
         for y, (name, row) in zip(height, chosen.iterrows()):
             colour = colours[k] if split else PALETTE.get(str(name), BLUE)
             ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2, solid_capstyle="round")
-            ax.plot(row["estimate"], y, marker="osD^v"[k % 5] if split else MARKERS.get(str(name), "o"), color=colour,
-                    markersize=7)
+            marker = "osD^v"[k % 5] if split else MARKERS.get(str(name), "o")
+            ax.plot(row["estimate"], y, marker=marker, color=colour, markersize=7)
     ax.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     if split:

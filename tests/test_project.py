@@ -1,0 +1,56 @@
+"""The repository as a whole: clean code, small library, no path of anybody's machine, pinned packages."""
+from __future__ import annotations
+
+import io
+import re
+
+import pyflakes.api
+import pyflakes.reporter
+import pytest
+
+from lib import paths
+
+CODE = [paths.ROOT / "lib", paths.ROOT / "tests"]
+TEXT = {".md", ".py", ".yml", ".yaml", ".toml", ".txt", ".cff", ".json", ".csv", ".cfg", ".bib", ".css", ""}
+PRIVATE = re.compile(r"(?<![\w.\-/])/(?:root|home|tmp|Users|work)/|[^\w.]shared/[a-z]")
+FOLDERS = [".binder", ".ci", "chapters", "data", "lib", "tests"]
+
+
+def files():
+    """Text files of the project."""
+    top = [f for f in paths.ROOT.iterdir() if f.is_file()]
+    return [f for f in top + [f for d in FOLDERS for f in (paths.ROOT / d).rglob("*") if f.is_file()]
+            if f.suffix in TEXT and "__pycache__" not in f.parts and f.suffix != ".ipynb"]
+
+
+def test_pyflakes_is_silent():
+    told = io.StringIO()
+    pyflakes.api.checkRecursive(map(str, CODE), pyflakes.reporter.Reporter(told, told))
+    assert told.getvalue() == ""
+
+
+def test_the_library_stays_small():
+    assert sum(len(f.read_text().splitlines()) for f in (paths.ROOT / "lib").rglob("*.py")) < 3500
+
+
+def test_no_file_names_a_path_of_one_machine():
+    found = [(f.relative_to(paths.ROOT), m[0]) for f in files() for m in [PRIVATE.search(f.read_text())] if m]
+    assert found == []
+
+
+def test_private_paths_would_be_found(tmp_path):
+    assert PRIVATE.search("open('" + "/" + "home" + "/me/x')")
+    assert not PRIVATE.search("docs/work/x https://a.b/tmp/x")
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_packages_are_pinned_exactly(name):
+    lines = [line.split("#")[0].strip() for line in (paths.ROOT / name).read_text().splitlines()]
+    packages = [line for line in lines if line and not line.startswith("-c ")]
+    loose = [line for line in packages if not re.fullmatch(r"[\w.\-]+==[\w.]+", line)]
+    assert loose == []
+
+
+def test_no_file_was_left_unfinished():
+    words = re.compile("TO" "DO|FIX" "ME|NotImpl" "ementedError|x" "fail\\(")
+    assert [f.name for f in files() if f.suffix in (".py", ".md") and words.search(f.read_text())] == []
