@@ -1,7 +1,7 @@
 """Schemas of every table of ``data/`` (pandera), built from the data dictionary, and the reader of tables.
 
-``data/columns.csv`` is the dictionary: which table has which column, of what type, under what rule, and what it
-means. A cell that a source does not state is empty: ``""`` in a text column, NaN in a number.
+``data/columns.csv`` is the dictionary: which table has which column, of what type, under what rule, and its
+meaning. A cell that a source does not state is empty in the file and NaN in the table.
 """
 from __future__ import annotations
 
@@ -37,40 +37,36 @@ class DataError(ValueError):
     """A table breaks its schema; the message is one line."""
 
 
-def _text(kind: str, rule: str, required: bool) -> tuple[Callable[[pd.Series], pd.Series], str]:
+def _text(kind: str, rule: str) -> tuple[Callable[[pd.Series], pd.Series], str]:
     if kind == "word":
-        words = set(rule.split(", ")) | (set() if required else {""})
-        return lambda cells: cells.isin(words), f"must be one of {rule}"
-    pattern = f"(?:{rule or '.+'})" + ("" if required else "?")
+        return lambda cells: cells.isin(rule.split(", ")), f"must be one of {rule}"
 
     def matches(cells: pd.Series) -> pd.Series:
         codes, distinct = pd.factorize(cells)  # cells repeat: match each distinct text once
-        hit = pd.Series(distinct, dtype=str).str.fullmatch(pattern).to_numpy(bool)
+        hit = pd.Series(distinct, dtype=str).str.fullmatch(rule).to_numpy(bool)
         return pd.Series(hit[codes], cells.index)
 
-    return matches, f"must match {rule}" if rule else "must not be empty"
+    return matches, f"must match {rule}"
 
 
-def _number(rule: str) -> tuple[Callable[[pd.Series], pd.Series], str]:
+def _number(kind: str, rule: str) -> tuple[Callable[[pd.Series], pd.Series], str]:
     bounds = [(sign, float(limit)) for sign, limit in (part.split() for part in rule.split(", ") if part)]
 
     def inside(cells: pd.Series) -> pd.Series:
         holds = cells.abs() < np.inf
         for sign, limit in bounds:
             holds &= {">": cells.gt, ">=": cells.ge, "<=": cells.le}[sign](limit)
-        return holds
+        return holds & cells.mod(1).eq(0) if kind == "count" else holds
 
-    return inside, f"must be finite and {rule}" if rule else "must be finite"
+    noun = "whole" if kind == "count" else "finite"
+    return inside, f"must be a {noun} number" + (f" and {rule}" if rule else "")
 
 
 def _column(kind: str, rule: str, required: str, description: str) -> pa.Column:
-    if kind in ("number", "count"):
-        check, message = _number(rule)
-        dtype = "Int64" if kind == "count" else float
-        return pa.Column(dtype, pa.Check(check, error=message), nullable=not required, description=description)
-    check, message = _text(kind, rule, bool(required))
-    checks = [pa.Check(check, error=message)] if rule or required else []
-    return pa.Column(str, checks, description=description)
+    numeric = kind in ("number", "count")
+    holds, message = _number(kind, rule) if numeric else _text(kind, rule)
+    checks = [] if kind == "text" else [pa.Check(holds, error=message)]
+    return pa.Column(float if numeric else str, checks, nullable=not required, description=description)
 
 
 def _row_check(names: list[str], rule: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
@@ -91,10 +87,10 @@ def _unique(names: list[str], rule: str) -> pa.Check:
 _RANGE = _row_check(
     ["latency_ms", "latency_min_ms", "latency_max_ms"], "must lie between latency_min_ms and latency_max_ms",
     lambda f: f["latency_ms"].between(f["latency_min_ms"], f["latency_max_ms"]))
+_LIMITS = {"%": 100, "fraction": 1}
 _UNIT = _row_check(
     ["value", "unit"], "must lie between 0 and 100 % (0 and 1 as a fraction)",
-    lambda f: f["value"].between(0, f["unit"].map({"%": 100, "fraction": 1})) | ~f["unit"].isin(["%", "fraction"]),
-)
+    lambda f: ~f["unit"].isin(_LIMITS) | f["value"].between(0, f["unit"].map(_LIMITS)))
 _ROW_CHECKS = {"measurements": [_RANGE], "accuracies": [_UNIT], "transfer/accuracies": [_UNIT]}
 
 
@@ -204,21 +200,18 @@ def _lines(path: Path, width: int) -> list[int]:
 
 def _parse(path: Path, types: dict[str, object], lines: list[int]) -> pd.DataFrame:
     """Typed columns; the first cell that is no number is reported with its line (``lines`` may be empty)."""
-    numbers = {c: str(t) for c, t in types.items() if not str(t).startswith("str")}
-    options = {"keep_default_na": False, "encoding": "utf-8-sig"}
-    dtypes = {c: numbers.get(c, str) for c in types}
+    numbers = [c for c, t in types.items() if not str(t).startswith("str")]
+    options = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     try:
-        return pd.read_csv(path, dtype=dtypes, na_values={c: [""] for c in numbers}, **options)
+        return pd.read_csv(path, dtype={c: float if c in numbers else str for c in types}, **options)
     except (ValueError, TypeError) as error:
         if not lines:
             raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
     raw = pd.read_csv(path, dtype=str, **options)
     cases = []
-    for column, kind in numbers.items():
-        value = pd.to_numeric(raw[column], errors="coerce")
-        bad = raw[column].ne("") & (value.isna() | ((value % 1 != 0) if kind == "Int64" else False))
-        rule = "must be a whole number" if kind == "Int64" else "must be a number"
-        cases += [(column, rule, row) for row in raw.index[bad]]
+    for column in numbers:
+        bad = raw[column].notna() & pd.to_numeric(raw[column], errors="coerce").isna()
+        cases += [(column, "must be a number", row) for row in raw.index[bad]]
     raise _first(path, pd.DataFrame(cases, columns=["column", "check", "index"]), raw, lines)
 
 
