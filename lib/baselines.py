@@ -9,10 +9,9 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from lib.benchmark import VARIANT, Query
+from lib.benchmark import VARIANT, Query, platform_queries, task_queries
 from lib.metrics import METRICS
-from lib.shadow import HARDWARE_METRICS, combine, platform_queries
-from lib.spider import task_queries
+from lib.shadow import HARDWARE_METRICS, combine
 from lib.tokens import hardware_numbers, hardware_words, ptm_numbers, HARDWARE_NUMBERS
 
 PTM = VARIANT + ["pretrain_dataset", "training"]

@@ -259,6 +259,30 @@ def describe(queries: Sequence[Query]) -> dict[str, int]:
     }
 
 
+def task_queries(queries: Sequence[Query]) -> list[Query]:
+    """One query a task and accuracy source: accuracies do not change with the board, so repeats teach nothing."""
+    best: dict[tuple[str, str], Query] = {}
+    for q in queries:
+        key = (q.source, q.task)
+        if "accuracy" in q.metrics and (key not in best or len(q) > len(best[key])):
+            best[key] = q
+    return [best[k] for k in sorted(best)]
+
+
+def platform_queries(queries: Sequence[Query]) -> list[Query]:
+    """One query a platform with every variant that was measured on it: hardware metrics do not change with the task."""
+    groups: dict[tuple, list[Query]] = {}
+    for q in queries:
+        groups.setdefault((q.source.split("+")[0], q.platform), []).append(q)
+    out = []
+    for key in sorted(groups, key=str):
+        same = groups[key]
+        table = pd.concat([pd.concat([q.candidates, q.values], axis=1) for q in same], ignore_index=True).drop_duplicates(VARIANT)
+        table = table.reset_index(drop=True)
+        out.append(replace(same[0], candidates=table[list(same[0].candidates)], values=table[list(same[0].values)], prototypes={}))
+    return out
+
+
 class _Builder:
     """The join of one suite; keeps count of what it leaves out."""
 

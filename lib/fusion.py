@@ -33,12 +33,19 @@ TRAINING_PRIORITIES: tuple[dict[str, int], ...] = (
 
 
 class FusionNetwork(TokenNetwork):
-    """Context = µ(T, H) and a token of the priorities, which also shifts the PTM's state before scoring."""
+    """Context = µ(T, H) and a token of the priorities; the priorities also choose the direction that is scored.
+
+    A token alone shifts all PTMs alike; the product of state and priorities lets two weightings order them differently.
+    """
 
     def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, *, hardware: bool = True, **options: bool) -> None:
         super().__init__(vocabulary, dim, heads, **options)
         self.task, self.hardware, self.use_hardware = TaskTokens(dim), HardwareTokens(vocabulary, dim), hardware
         self.priorities = nn.Sequential(nn.Linear(len(METRICS), dim), nn.GELU(), nn.Linear(dim, dim))
+        self.direction = nn.Linear(len(METRICS), dim)
+
+    def score(self, states: Tensor, priorities: Tensor) -> Tensor:
+        return self.head(states) + (states * self.direction(priorities).unsqueeze(1)).sum(-1, keepdim=True)
 
     def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
         parts = [self.task(batch)]

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib.benchmark import VARIANT, Query
+from lib.adapt import FewShot
+from lib.benchmark import Query, platform_queries
 from lib.copeland import copeland
 from lib.metrics import METRICS, check_priorities
 from lib.spider import ModelSpider, TokenNetwork
@@ -38,22 +38,6 @@ def combine(votes: Mapping[str, np.ndarray], priorities: Mapping[str, int | Frac
     # float32 noise must not break ties between PTMs of one architecture
     values = np.stack([np.round(votes[m], 5) for m in weights])
     return copeland(values, list(weights.values())).scores.astype(float)
-
-
-def platform_queries(queries: Sequence[Query]) -> list[Query]:
-    """One query a platform with every variant that was measured on it: hardware metrics do not change with the task."""
-    groups: dict[tuple, list[Query]] = {}
-    for q in queries:
-        groups.setdefault((q.source.split("+")[0], q.platform), []).append(q)
-    out = []
-    for key in sorted(groups, key=str):
-        same = groups[key]
-        table = pd.concat([pd.concat([q.candidates, q.values], axis=1) for q in same], ignore_index=True).drop_duplicates(VARIANT)
-        table = table.reset_index(drop=True)
-        first = same[0]
-        out.append(Query(first.suite, first.source, first.task, first.platform, first.soc, first.parent,
-                         table[list(first.candidates)], table[list(first.values)], first.specs, {}))
-    return out
 
 
 class HardwareNetwork(TokenNetwork):
@@ -125,27 +109,35 @@ class HardwareRanker(TokenRanker):
 class Shadow:
     """Task ranker and hardware ranker side by side, combined by weighted Copeland under the user's priorities."""
 
+    adapts = True  # score() can use a few measurements
+
     def __init__(self, *, seed: int = 0, epochs: int = 40, progress: bool = False, **options: object) -> None:
         self.task = ModelSpider(seed=seed, epochs=epochs, progress=progress, **options)
         self.hardware = HardwareRanker(seed=seed, epochs=epochs, progress=progress, **options)
+        self.few_shot: FewShot | None = None
 
     def fit(self, queries: Sequence[Query]) -> "Shadow":
         """Train both rankers; without accuracies in the queries only the hardware ranker."""
         if any("accuracy" in q.metrics for q in queries):
             self.task.fit(queries)
         self.hardware.fit(queries)
+        if any("latency" in q.metrics for q in queries):
+            self.few_shot = FewShot().fit(queries)
         return self
 
-    def votes(self, query: Query) -> dict[str, np.ndarray]:
-        """Each metric's predicted order, larger = better."""
-        votes = {m: -np.log10(v) for m, v in self.hardware.predict(query).items()}
+    def votes(self, query: Query, measured: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Each metric's predicted order, larger = better; latencies adapted to ``measured`` (n,) ms, NaN = not measured."""
+        predicted = self.hardware.predict(query)
+        if measured is not None and self.few_shot is not None and "latency" in predicted:
+            predicted["latency"] = self.few_shot.adapt(query, predicted["latency"], measured)[0]
+        votes = {m: -np.log10(v) for m, v in predicted.items()}
         if self.task.module is not None:
             votes["accuracy"] = self.task.score(query)
         return votes
 
-    def score(self, query: Query, priorities: Mapping[str, int | Fraction]) -> np.ndarray:
+    def score(self, query: Query, priorities: Mapping[str, int | Fraction], measured: np.ndarray | None = None) -> np.ndarray:
         """(n,) Copeland scores, higher is better."""
-        return combine(self.votes(query), priorities)
+        return combine(self.votes(query, measured), priorities)
 
     def save(self, path: Path | str) -> None:
         """Two safetensors files: ``<path>`` with ``.task`` and ``.hardware`` before the suffix."""

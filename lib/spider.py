@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lib.benchmark import Query
+from lib.benchmark import Query, task_queries
 from lib.tokens import Batch, PtmTokens, TaskTokens, Vocabulary
 from lib.training import Example, TokenRanker
 
@@ -78,10 +78,14 @@ class TokenNetwork(nn.Module):
     def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, dim) that every PTM attends over, and their mask (B, S)."""
 
+    def score(self, states: Tensor, priorities: Tensor) -> Tensor:
+        """PTM states (B, M, dim) after attention -> (B, M, outputs)."""
+        return self.head(states)
+
     def forward(self, batch: Batch, priorities: Tensor) -> Tensor:
         """(B, M, outputs)."""
         context, mask = self.context(batch, priorities)
-        return self.head(self.block(self.ptm(batch), context, mask)[0])
+        return self.score(self.block(self.ptm(batch), context, mask)[0], priorities)
 
     def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
         """As :meth:`forward`, the context computed once and the candidates taken ``size`` at a time."""
@@ -89,7 +93,7 @@ class TokenNetwork(nn.Module):
         parts = []
         for start in range(0, batch.candidates.shape[1], size):
             block = Batch(**{**vars(batch), "numbers": batch.numbers[:, start:start + size], "words": batch.words[:, start:start + size]})
-            parts.append(self.head(self.block(self.ptm(block), context, mask)[0]))
+            parts.append(self.score(self.block(self.ptm(block), context, mask)[0], priorities))
         return torch.cat(parts, 1)
 
 
@@ -107,16 +111,6 @@ class SpiderNetwork(TokenNetwork):
 def ranks_of(values: np.ndarray, direction: int = +1) -> np.ndarray:
     """Ranks from 1 (best), ties share the smallest, 0 = not measured; (n,)."""
     return pd.Series(values * direction).rank(method="min", ascending=False).fillna(0).to_numpy()
-
-
-def task_queries(queries: Sequence[Query]) -> list[Query]:
-    """One query a task and accuracy source: accuracies do not change with the board, so repeats teach nothing."""
-    best: dict[tuple[str, str], Query] = {}
-    for q in queries:
-        key = (q.source, q.task)
-        if "accuracy" in q.metrics and (key not in best or len(q) > len(best[key])):
-            best[key] = q
-    return [best[k] for k in sorted(best)]
 
 
 class ModelSpider(TokenRanker):
