@@ -90,7 +90,7 @@ def losses(query: Query, truth: np.ndarray, score: np.ndarray) -> dict[str, floa
     for name, key in (("accuracy", "accuracy_loss"), ("latency", "latency_ratio"), ("energy", "energy_ratio"), ("memory", "memory_ratio")):
         if name in query.metrics:
             values = query.values[METRICS[name].column].to_numpy()
-            a, b = np.nanmean(values[best]), np.nanmean(values[pick]) if np.isfinite(values[pick]).any() else np.nan
+            a, b = (float(pd.Series(values[rows]).mean()) for rows in (best, pick))  # NaN where none was measured
             out[key] = a - b if name == "accuracy" else b / a
     return out
 
