@@ -23,7 +23,7 @@ bench: $(READY)  ## speed of the parts, beside their peers
 	@$(PY) -m tests.benchmarks
 
 lab: $(READY)  ## JupyterLab with the chapters as notebooks
-	@$(PY) -m jupyterlab
+	@$(PY) -m jupyterlab chapters
 
 # make sweep CHAPTER=05_fusion GRID="seed=0,1,2 quick=true"
 sweep: $(READY)  ## one chapter with every combination of parameters
@@ -37,7 +37,7 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
 
 # The .pth file makes `lib` importable in every notebook of .venv; its path is relative, so the folder may move.
-$(READY): requirements.txt constraints.txt
+$(READY): requirements.txt constraints.txt .binder/overrides.json
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
 	@echo "Setting up .venv (a few minutes, once) ..."
 	@$(PYTHON) -m venv .venv
