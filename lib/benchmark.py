@@ -193,7 +193,7 @@ def load_benchmark(data: Path | str = paths.DATA, validate: bool = False) -> Ben
     measurements = quirks.without_unusable(quirks.add_flags(pd.concat(tables["measurements"], ignore_index=True)))
     accuracies = pd.concat([quirks.add_accuracy_flags(pd.concat(tables["accuracies"], ignore_index=True)),
                             _transfer(data / "facts" / "transfer", validate)], ignore_index=True)
-    names = {key: registry.lookup(table.fillna("").astype(str), key)
+    names = {key: registry.lookup(table.astype(object).fillna("").astype(str), key)
              for key, table in (("model_id", models), ("device_id", devices), ("task", tasks))}
     for table in (measurements, accuracies):
         table["task"] = table["task_type"] + "/" + table["dataset"]
