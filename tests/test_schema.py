@@ -4,7 +4,6 @@ import io
 import os
 import time
 
-import pandas as pd
 import pytest
 
 from lib import paths, schema
