@@ -309,7 +309,9 @@ def sweep(chapter: str, grid: Mapping[str, list[Any]]) -> Path:
     Path of the table of glued texts; the executed notebooks lie beside it.
     """
     import pandas as pd
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
+
+    from lib.evaluation import parallel
 
     folder = paths.ROOT / "_run" / "sweep" / chapter
 
@@ -318,14 +320,10 @@ def sweep(chapter: str, grid: Mapping[str, list[Any]]) -> Path:
         execute(Book(run=folder / name, parameters=tuple(parameters.items())), only=[chapter], jobs=1)
         return {**parameters, **glued(nbformat.read(folder / name / f"{chapter}.ipynb", as_version=4))}
 
-    if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
-        from distributed import Client
-
-        Client(address)
     combinations = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
-    with parallel_config("dask" if address else "threading", n_jobs=-1):
+    with parallel():
         rows = Parallel()(delayed(one)(c) for c in combinations)
-    table = folder.with_suffix(".csv")
+    table = folder / "glued.csv"
     pd.DataFrame(rows).to_csv(table, index=False)
     return table
 
