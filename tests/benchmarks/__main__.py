@@ -89,7 +89,7 @@ def rankers(suite: str, epochs: int | None = None) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """Rows as text."""
-    lines = [f"{'what':<44}{'ours':>12}  {"peer":<34}{'theirs':>12}{'ratio':>9}"]
+    lines = [f"{'what':<44}{'ours':>12}  {'peer':<34}{'theirs':>12}{'ratio':>9}"]
     lines += [f"{r.what:<44}{r.ours * 1e3:>9.1f} ms  {r.peer:<34}{r.theirs * 1e3:>9.1f} ms{r.theirs / r.ours:>8.1f}x"
               for r in rows]
     return "\n".join(lines)
