@@ -110,7 +110,7 @@ def h_score_regularised(features: np.ndarray, classes: np.ndarray) -> float:
     mean, square = variance.sum() / d, (variance ** 2).sum()
     distance = square - d * mean ** 2  # squared, between the covariance and the identity's multiple
     error = (((centred ** 2).sum(axis=1) ** 2).mean() - square) / n  # of the covariance itself
-    weight = min(error / distance, 1.0) if distance > 1e-12 * square else 1.0
+    weight = min(error / distance, 1.0) if distance > 1e-12 * square else 0.0
     return float((1 - weight) * (share * variance / ((1 - weight) * variance + weight * mean)).sum())
 
 

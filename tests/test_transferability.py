@@ -80,6 +80,15 @@ def test_log_me_does_not_reward_width_by_itself():
     assert score("log_me", task(100, 512, 4)[0], task(100, 512, 4)[1]) > score("log_me", noise, labels) + 0.3
 
 
+def test_log_me_ignores_directions_that_are_rounding_alone():
+    features, labels = task(60, 5, seed=7)
+    repeated = np.hstack([features, features @ np.random.default_rng(0).normal(size=(5, 5))])  # rank 5 of 10
+    gram = repeated @ repeated.T
+    five = np.linalg.eigh(gram)
+    exact = five[1][:, -5:] * np.sqrt(five[0][-5:])  # same F F', five columns
+    assert score("log_me", repeated, labels) == pytest.approx(score("log_me", exact, labels), abs=1e-9)
+
+
 def test_log_me_is_infinite_where_the_evidence_has_no_bound():
     labels = np.arange(12) % 3
     assert score("log_me", np.eye(3)[labels], labels) == np.inf
@@ -146,6 +155,12 @@ def test_source_classes_without_mass_change_nothing(metric):
         assert score(metric, wider, labels) == pytest.approx(score(metric, probabilities, labels), abs=1e-13)
 
 
+def test_probabilities_of_half_precision_are_scaled_to_sum_to_one():
+    _, labels = task(40, 2)
+    probabilities = source(40, 5)
+    assert score("leep", 1.004 * probabilities, labels) == pytest.approx(score("leep", probabilities, labels))
+
+
 # ---------------------------------------------------------------------------- H-score
 def test_h_score_is_the_trace_of_its_definition():
     features, labels = task(50, 7)
@@ -184,6 +199,15 @@ def test_regularised_h_score_uses_the_ledoit_wolf_covariance(n, d):
     between = (1 - shrunk.shrinkage_) * np.cov(means.T, bias=True)
     want = np.trace(np.linalg.solve(shrunk.covariance_, between))
     assert score("h_score_regularised", features, labels) == pytest.approx(want, rel=1e-9)
+
+
+def test_the_two_ends_of_the_shrinkage():
+    square = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])  # its covariance is the identity
+    assert score("h_score_regularised", square, [0, 0, 1, 1]) == pytest.approx(1)
+    assert score("h_score_regularised", [[0], [2], [4], [6]], [0, 0, 1, 1]) == pytest.approx(4 / 5)
+    heavy = np.random.default_rng(1).standard_t(1.5, size=(12, 6))  # outliers rule it
+    assert LedoitWolf().fit(heavy).shrinkage_ == 1
+    assert score("h_score_regularised", heavy, np.arange(12) % 2) == 0
 
 
 # ------------------------------------------------------------------------- invariances
@@ -236,6 +260,7 @@ GOOD = np.random.default_rng(0).normal(size=(6, 3))
     ("h_score", np.full((6, 3), 0.1), [0, 0, 0, 1, 1, 1], "all rows are the same"),
     ("log_me", np.zeros((6, 3)), [0, 0, 0, 1, 1, 1], "all rows are the same"),
     ("leep", GOOD, [0, 0, 0, 1, 1, 1], "no probability distribution .*; give softmax outputs, not logits"),
+    ("leep", [[1.2, -0.2], [1, 0], [1, 0], [0, 1]], [0, 0, 1, 1], "row 0 is no .* least value -0.2"),
     ("nce", np.ones((6, 3)), [0, 0, 0, 1, 1, 1], "row 0 is no probability distribution .sum 3, least"),
 ])
 def test_bad_input_is_refused_in_one_line(metric, inputs, labels, words):
