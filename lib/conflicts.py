@@ -1,0 +1,103 @@
+"""What weighted Copeland does when metrics disagree: made-up conflicts of a known size, and real ones counted."""
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from lib.benchmark import INDIFFERENCE, Query
+from lib.copeland import condorcet_cycles, condorcet_winner, integer_weights, kemeny, smith_set
+from lib.metrics import METRICS, check_priorities
+from lib.priorities import opinions
+
+
+def at_distance(n: int, swaps: int, generator: np.random.Generator) -> np.ndarray:
+    """(n,) int64 places of a random ranking that orders exactly ``swaps`` pairs against 0, 1, ..., n - 1.
+
+    ``swaps`` is the Kendall distance: 0 = same order, n (n - 1) / 2 = reversed (ValueError beyond).
+    """
+    most = n * (n - 1) // 2
+    if not 0 <= swaps <= most:
+        raise ValueError(f"at_distance: {swaps} swaps of {n} candidates (allowed: 0 to {most})")
+    # An inversion table (entry i: how many of the earlier ones come after i, at most i) stands for one ranking.
+    slots = generator.permutation(np.repeat(np.arange(n), np.arange(n)))[:swaps]
+    order: list[int] = []
+    for i, before in enumerate(np.bincount(slots, minlength=n)):
+        order.insert(i - before, i)
+    return np.argsort(order)
+
+
+def margins(query: Query, priorities: Mapping[str, int], scale: float = 1.0) -> np.ndarray:
+    """(n, n) int64 weighted margins under the indifference thresholds times ``scale``; unmeasured metrics have no vote."""
+    weights = {m: w for m, w in check_priorities(priorities).items() if m in query.metrics}
+    return np.tensordot(integer_weights(list(weights.values())), opinions(query, list(weights), scale).astype(np.int64), 1)
+
+
+def describe(query: Query, priorities: Mapping[str, int], scale: float = 1.0) -> dict[str, float]:
+    """Condorcet winner, cycles, undecided pairs and agreement with Borda of one query.
+
+    ``tau`` is Kendall's tau-b between the Copeland and the Borda scores (NaN if either is constant); shares are 0 to 1.
+    """
+    m = margins(query, priorities, scale)
+    score, borda = np.sign(m).sum(1), m.sum(1)
+    n, first = len(m), score == score.max()
+    return {"n": n, "condorcet": condorcet_winner(m) is not None, "cycles": condorcet_cycles(m), "smith": len(smith_set(m)),
+            "first": int(first.sum()), "undecided": 1 - np.count_nonzero(m) / (n * (n - 1)),
+            "tau": kendalltau(score, borda).statistic, "same_first": bool((first & (borda == borda.max())).any())}
+
+
+def against_kemeny(query: Query, priorities: Mapping[str, int], size: int = 8, seed: int = 0) -> dict[str, float]:
+    """Copeland's order against the exact Kemeny order, on at most ``size`` candidates (a random subset of more).
+
+    ``agreement``: weighted agreement with the metrics, as a share of the best possible; pairs that Copeland ties count 0.
+    """
+    generator = np.random.default_rng([seed, zlib.crc32(query.name.encode())])
+    part = query.subset(np.sort(generator.permutation(len(query))[:size]))
+    m = margins(part, priorities)
+    score, best = np.sign(m).sum(1), kemeny(m)
+    reached = int(m[score[:, None] > score].sum())
+    return {"n": len(part), "agreement": reached / best.agreement if best.agreement else 1.0, "optima": best.optima,
+            "top": bool(score[best.order[0]] == score.max())}
+
+
+def rank_intervals(query: Query, priorities: Mapping[str, int], draws: int = 200, images: int | None = None, seed: int = 0,
+                   level: float = 0.95) -> pd.DataFrame:
+    """How far each candidate's place moves if everything were measured again.
+
+    Each figure is disturbed by its indifference threshold (log-normal; accuracy normal, in points). With ``images``, an
+    accuracy also gets the sampling error of a test set of so many images.
+
+    Returns
+    -------
+    DataFrame
+        ``rank`` published, ``low`` and ``high`` of the interval, ``first`` share of the draws in which it is first.
+    """
+    generator, ranks = np.random.default_rng([seed, zlib.crc32(query.name.encode())]), []
+    for _ in range(draws):
+        values = query.values.copy()
+        for m in METRICS.values():
+            size, absolute = INDIFFERENCE[m.name]
+            noise, x = generator.standard_normal(len(values)) * size, values[m.column]
+            if absolute and images:
+                noise += generator.standard_normal(len(values)) * np.sqrt(np.clip(x * (100 - x), 0, None) / images)
+            values[m.column] = x + noise if absolute else x * np.exp(noise)
+        ranks.append(replace(query, values=values).truth(priorities).ranks)
+    low, high = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+    return pd.DataFrame({"rank": query.truth(priorities).ranks, "low": low, "high": high,
+                         "first": (np.array(ranks) == 1).mean(0)})
+
+
+def threshold_moves(query: Query, priorities: Mapping[str, int], scales: Sequence[float]) -> pd.DataFrame:
+    """What other indifference thresholds (the study's times each scale) do to a ranking: tau-b, first place, ties."""
+    base = np.sign(margins(query, priorities)).sum(1)
+    rows = []
+    for scale in scales:
+        score = np.sign(margins(query, priorities, scale)).sum(1)
+        rows.append({"scale": scale, "tau": kendalltau(base, score).statistic, "first": int((score == score.max()).sum()),
+                     "changed": not ((score == score.max()) & (base == base.max())).any(),
+                     "groups": len(np.unique(score)) / len(score)})
+    return pd.DataFrame(rows)
