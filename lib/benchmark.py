@@ -6,7 +6,8 @@ The rules of each join, all tested:
   serves every PTM of that architecture (``architecture`` join).
 * An accuracy never crosses data sets or precisions, and accuracies of different sources are never ranked together.
 * Where a source measured accuracy through a runtime, it serves that runtime only (``runtime`` join).
-* A candidate without an accuracy or without a latency is left out; a query with fewer than four candidates too.
+* A candidate without an accuracy or without a latency is left out; a query with fewer than four candidates, or fewer
+  than three different networks, too.
 """
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from lib.metrics import METRICS, check_priorities
 from lib.prototypes import Tokens, load_tokens
 
 MIN_CANDIDATES = 4
+MIN_NETWORKS = 3  # PTMs of one network share its latency: with fewer networks the board has no say
 PLATFORM = ["device_id", "processor", "runtime", "threads", "power_mode"]
 VARIANT = ["model_id", "input_shape", "precision"]
 TRAITS = ["family", "architecture", "params_m", "macs_m", "macts_m", "size_mib", "year"]
@@ -217,7 +219,7 @@ def _transfer(folder: Path, validate: bool) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame()
     table = quirks.add_accuracy_flags(pd.concat(frames, ignore_index=True)).rename(columns={"target_dataset": "dataset"})
-    return table.assign(task_type="image_classification", precision="fp32", input_shape=None, device_id=None)
+    return table.assign(task_type="image_classification", precision="fp32", input_shape=None, device_id=None, target_set=True)
 
 
 def build_queries(benchmark: Benchmark, suite: str, all_platforms: bool = False) -> list[Query]:
@@ -358,7 +360,7 @@ class _Builder:
         a = a.assign(
             pretrain_dataset=pretrain.fillna(a["dataset"]),
             training=_training(a),
-            accuracy_source=a["source"],
+            accuracy_source=zoo(a),
         )
         # model_traits lists several weights of one architecture: the tag tells them apart.
         keys = ["accuracy_source", "task", "metric", "training", "pretrain_dataset"] + VARIANT + ["runtime"] * (suite.join == "runtime")
@@ -371,16 +373,17 @@ class _Builder:
     def queries(self, all_platforms: bool) -> list[Query]:
         table = self.joined()
         slot = ["accuracy_source", "task", "metric", "device_id", "processor", "runtime"]
-        sizes = table.groupby(slot + ["threads", "power_mode"], dropna=False).size().rename("size").reset_index()
-        small = sizes["size"] < MIN_CANDIDATES
+        networks = table.assign(network=pd.factorize(pd.MultiIndex.from_frame(table[VARIANT]))[0])
+        sizes = networks.groupby(slot + ["threads", "power_mode"], dropna=False).agg(size=("network", "size"), networks=("network", "nunique")).reset_index()
+        small = (sizes["size"] < MIN_CANDIDATES) | (sizes["networks"] < MIN_NETWORKS)
         if small.any():
-            self.reasons["fewer than four candidates"] = int(sizes.loc[small, "size"].sum())
+            self.reasons["fewer than four candidates or three networks"] = int(sizes.loc[small, "size"].sum())
         sizes = sizes[~small]
         if not all_platforms:
             sizes = sizes.sort_values(["size", "threads", "power_mode"], ascending=[False, False, True], kind="stable")
             sizes = sizes.drop_duplicates(slot)
         # threads and power mode are often not stated: merge on them would need NaN keys, which pandas matches
-        table = with_traits(self.benchmark, table.merge(sizes.drop(columns="size"), on=slot + ["threads", "power_mode"]))
+        table = with_traits(self.benchmark, table.merge(sizes.drop(columns=["size", "networks"]), on=slot + ["threads", "power_mode"]))
         columns = ["model_id", "pretrain_dataset", "training", "input_shape", "precision"] + TRAITS
         values = [m.column for m in METRICS.values()]
         table = table[slot + ["threads", "power_mode", "source", "clock_mhz"] + columns + values]
@@ -419,6 +422,45 @@ def with_traits(benchmark: Benchmark, table: pd.DataFrame) -> pd.DataFrame:
     columns = {c: [figures[k][c] for k in keys] for c in ("params_m", "macs_m", "macts_m", "size_mib")}
     columns |= {c: table["model_id"].map(static[c]).to_numpy() for c in static}
     return table.drop(columns=[c for c in TRAITS if c in table]).reset_index(drop=True).assign(**columns)
+
+
+#: A source that fine-tuned several sets of models apart has several zoos: their accuracies are never ranked together.
+ZOOS = {"DATA_FTD_SPECIFIC_RANK": "model_spider_multi_source", "DATA_SPECIFIC_RANK": "model_spider_ten", "tw_group1": "sfda_supervised",
+        "tw_group2": "sfda_self_supervised", "MoCo": "tllib_moco", "Supervised": "tllib_supervised", "Mixer": "vit_jax_mixer", "LiT": "vit_jax_lit"}
+
+
+def zoo(accuracies: pd.DataFrame) -> pd.Series:
+    """Which separately trained set of models an accuracy belongs to; for most sources the source itself."""
+    out = accuracies["source"].astype(object)
+    for word, name in reversed(ZOOS.items()):
+        mine = accuracies["source_ref"].str.contains(word, regex=False) & accuracies["source"].map(lambda s, n=name: n.startswith(s))
+        out = out.where(~mine, name)
+    return out
+
+
+def transfer_queries(benchmark: Benchmark, least: int = MIN_CANDIDATES) -> list[Query]:
+    """Accuracy-only queries of every fine-tuning study: one per zoo and target data set, no platform.
+
+    They teach the task ranker what a handful of boards cannot: which PTM suits which data.
+    """
+    a = benchmark.accuracies
+    a = a[a["target_set"].fillna(False).astype(bool) & ~a["excluded"] & a["metric"].isin(RANKABLE)]
+    a = a.assign(zoo=zoo(a), training=a["training"].fillna(""), pretrain_dataset=a["pretrain_dataset"].fillna(""))
+    keys = ["zoo", "task", "metric"]
+    ptm = ["model_id", "pretrain_dataset", "training"]
+    if a.empty:
+        return []
+    # several ways of training of one network: only the published name tells them apart
+    a["training"] = a["training"].where(~a.duplicated(keys + ptm, keep=False), a["model_name"])
+    table = a.groupby(keys + ptm, sort=True)["value"].mean().rename("accuracy").reset_index().assign(input_shape=None, precision="fp32")
+    table = with_traits(benchmark, table).assign(**{m.column: np.nan for m in METRICS.values() if m.name != "accuracy"})
+    parents = benchmark.tasks.set_index("task")["parent"].to_dict()
+    columns = ["model_id", "pretrain_dataset", "training", "input_shape", "precision"] + TRAITS
+    return [
+        Query("transfer", name, task, Platform("any", "any", "any"), "any", parents.get(task, task), rows[columns],
+              rows[[m.column for m in METRICS.values()]], {}, benchmark.tokens.get(task), metric)
+        for (name, task, metric), group in table.groupby(keys) if len(rows := group.reset_index(drop=True)) >= least
+    ]
 
 
 def _training(a: pd.DataFrame) -> pd.Series:

@@ -129,8 +129,11 @@ def _folds(groups: Sequence[str], n_folds: int, seed: int) -> dict[str, int]:
     return fold
 
 
-def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int = 0) -> Iterator[Split]:
+def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int = 0, extra: Sequence[Query] = ()) -> Iterator[Split]:
     """Leak-free folds of a protocol.
+
+    ``extra`` queries (fine-tuning studies without a board) only ever train, and only where they share no data set with
+    the test tasks of a protocol that holds tasks out, and no family with the held-out models.
 
     Boards of one SoC stay together (``q.soc``), sub-sets of one data set too (``q.parent``), and so do the members of
     a model family. ``unseen_both`` trains on neither the test boards nor the test data sets.
@@ -148,6 +151,9 @@ def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int 
         for fold in range(max(families.values()) + 1):
             held = [q.candidates["family"].map(lambda f: families[str(f)] == fold).to_numpy() for q in queries]
             train = [q.subset(np.flatnonzero(~h)) for q, h in zip(queries, held) if (~h).sum() >= MIN_CANDIDATES]
+            for q in extra:
+                keep = q.candidates["family"].map(lambda f: families.get(str(f)) != fold).to_numpy()
+                train += [q.subset(np.flatnonzero(keep))] if keep.sum() >= MIN_CANDIDATES else []
             yield Split(fold, train, [q.subset(np.flatnonzero(h)) for q, h in zip(queries, held) if h.sum() >= MIN_CANDIDATES])
         return
     keys = {"unseen_task": ("parent",), "unseen_both": ("soc", "parent"), "unseen_source": ("source",)}.get(protocol, ("soc",))
@@ -162,7 +168,12 @@ def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int 
     for number, cell in enumerate(cells):
         test = [q for q, *f in zip(queries, *folds) if tuple(f) == cell]
         train = [q for q, *f in zip(queries, *folds) if all(a != b for a, b in zip(f, cell))]
-        if train and test:
+        if "parent" in keys:
+            held_out = {q.parent for q in test}
+            train += [q for q in extra if q.parent not in held_out]
+        else:
+            train += extra
+        if test:
             yield Split(number, train, test, int(shots[1]) if shots else 0)
 
 
@@ -207,7 +218,7 @@ def parallel(n_jobs: int = -1) -> object:
 
 def cross_validate(rankers: Mapping[str, Callable[[int], Ranker]], queries: Sequence[Query], protocol: str,
                    priorities: Mapping[str, Priorities], *, n_folds: int = 5, seeds: Sequence[int] = (0,), n_jobs: int = -1,
-                   progress: bool = False) -> pd.DataFrame:
+                   extra: Sequence[Query] = (), progress: bool = False) -> pd.DataFrame:
     """Fit every ranker on every fold and score the held-out queries.
 
     Parameters
@@ -221,7 +232,7 @@ def cross_validate(rankers: Mapping[str, Callable[[int], Ranker]], queries: Sequ
         One row per ranker, seed, priorities and test query: ``tau, regret, hit3, accuracy_loss, latency_ratio ...``
         in a stable order.
     """
-    folds = list(splits(queries, protocol, n_folds))
+    folds = list(splits(queries, protocol, n_folds, extra=extra))
     jobs = [(name, seed, split) for split in folds for name in rankers for seed in seeds]
 
     def work(name: str, seed: int, split: Split) -> list[dict]:

@@ -122,8 +122,13 @@ class Batch:
     hardware: Tensor
 
     def take(self, index: Tensor) -> "Batch":
-        """Some of the queries."""
-        return Batch(*(getattr(self, f.name)[index] for f in fields(self)))
+        """Some of the queries, cut to the longest of them."""
+        part = Batch(*(getattr(self, f.name)[index] for f in fields(self)))
+        for mask, names in (("candidates", ("numbers", "words")), ("names_mask", ("names",)), ("images_mask", ("images",))):
+            longest = max(1, int(getattr(part, mask).sum(1).max()))
+            for name in (mask, *names):
+                setattr(part, name, getattr(part, name)[:, :longest])
+        return part
 
 
 def thin(prototypes: np.ndarray, most: int = MAX_PROTOTYPES) -> np.ndarray:

@@ -145,10 +145,12 @@ class TokenRanker(ABC):
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, c["learning_rate"], steps, pct_start=0.1)
             self.module.train()
             for _ in tqdm(range(c["epochs"]), disable=not self.progress, desc=type(self).__name__):
-                for index in torch.randperm(len(examples)).split(c["batch_size"]):
-                    pick = torch.randint(alternatives, (len(index),))
-                    outputs = self.module(batch.take(index), priorities[index, pick])
-                    loss = self.loss(outputs, targets[index, pick]).mean()
+                # Queries of like size share a batch: the listwise loss grows with the square of the longest.
+                order = (batch.candidates.sum(1) * (1 + 0.3 * torch.rand(len(examples)))).argsort().split(c["batch_size"])
+                for index in (order[i] for i in torch.randperm(len(order))):
+                    pick, part = torch.randint(alternatives, (len(index),)), batch.take(index)
+                    outputs = self.module(part, priorities[index, pick])
+                    loss = self.loss(outputs, targets[index, pick][:, : part.candidates.shape[1]]).mean()
                     optimiser.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
