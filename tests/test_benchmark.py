@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.benchmark import (MIN_CANDIDATES, SUITES, VARIANT, Query, build_queries, describe, left_out, load_benchmark,
-                           platform_queries, task_queries)
+                           platform_queries, task_queries, transfer_queries, zoo)
 from tests.helpers_queries import grid, make_query
 
 
@@ -71,11 +71,11 @@ def test_latencies_are_the_published_ones(suites, benchmark_tables) -> None:
 
 
 def test_accuracies_cross_neither_sources_nor_data_sets_nor_precisions(suites, benchmark_tables) -> None:
-    raw = benchmark_tables.accuracies
+    raw = benchmark_tables.accuracies.assign(zoo=zoo(benchmark_tables.accuracies))
     for suite in ("mcu", "sbc", "npu"):
         for q in suites[suite][::7]:
             source = q.source.split("+")[-1]
-            rows = raw[(raw["source"] == source) & (raw["task"] == q.task) & (raw["metric"] == q.accuracy_metric)]
+            rows = raw[(raw["zoo"] == source) & (raw["task"] == q.task) & (raw["metric"] == q.accuracy_metric)]
             for row, value in zip(q.candidates.itertuples(), q.values["accuracy"]):
                 same = rows[(rows["model_id"] == row.model_id) & (rows["precision"] == row.precision)]
                 assert same["value"].min() - 1e-9 <= value <= same["value"].max() + 1e-9, (q.name, row.model_id)
@@ -126,3 +126,12 @@ def test_platform_queries_unite_tasks() -> None:
     merged = platform_queries(grid(2, 3, 8))
     assert len(merged) == 2 and all(len(q) == 8 for q in merged)
     assert len(task_queries(grid(2, 3, 8))) == 3
+
+
+def test_fine_tuning_studies_become_queries_without_a_board(benchmark_tables) -> None:
+    queries = transfer_queries(benchmark_tables)
+    assert {q.metrics for q in queries} == {("accuracy",)}
+    assert len({(q.source, q.task, q.accuracy_metric) for q in queries}) == len(queries)
+    ten = [q for q in queries if q.source == "model_spider_ten"]
+    assert len(ten) == 8 and {len(q) for q in ten} == {10}
+    assert {q.source for q in queries} >= {"parc", "sfda_supervised", "vtab", "transfergraph"}
