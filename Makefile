@@ -41,7 +41,7 @@ $(READY): requirements.txt constraints.txt .binder/overrides.json
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
 	@echo "Setting up .venv (a few minutes, once) ..."
 	@$(PYTHON) -m venv .venv
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@echo ../../../.. > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/study.pth"
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp .binder/overrides.json .venv/share/jupyter/lab/settings/overrides.json
