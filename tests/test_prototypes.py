@@ -82,6 +82,17 @@ def test_known_names_need_no_encoder(monkeypatch):
     assert got[2] @ got[0] > got[2] @ got[1] + 0.2  # a tabby is nearer to a siamese cat than to a truck
 
 
+def test_a_name_means_what_the_task_makes_of_it():
+    spoken, seen = (TOKENS.vectors[TOKENS.texts[text]] for text in ("the sound of dog", "a photo of a dog"))
+    np.testing.assert_array_equal(TOKENS.lookup("dog", "the sound of dog"), spoken / np.linalg.norm(spoken))
+    np.testing.assert_array_equal(TOKENS.lookup("dog", "a photo of a dog"), seen / np.linalg.norm(seen))
+    cat = TOKENS.lookup("egyptian cat", "a photo of an egyptian cat")
+    assert cosine(TOKENS.lookup("tiger cat", "a photo of a tiger cat"), cat) > 0.5
+    both = TOKENS.lookup("dog", "a drawing of a dog")  # no such kind: the mean over those that are shipped
+    assert cosine(both, spoken) > 0.7 and cosine(both, seen) > 0.7
+    assert TOKENS.lookup("flux capacitor", "a photo of a flux capacitor") is None
+
+
 def test_without_the_encoder_an_unknown_name_says_what_to_install(monkeypatch):
     def absent():
         raise ImportError("no encoder here")
