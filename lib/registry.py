@@ -1,353 +1,324 @@
 """Canonical registries: one row per architecture, device and task over all sources.
 
-``python -m lib.registry`` rebuilds ``data/registry/{models,model_shapes,devices,tasks}.csv`` from the fact tables and the
-small hand-kept tables of ``data/registry/overrides``. No cell is guessed: ``provenance`` names for every completed cell
-its kind (``published``, ``computed``, ``data sheet``, ``common knowledge``) and where it comes from.
+``python -m lib.registry`` rebuilds ``data/registry/{models,model_shapes,devices,tasks}.csv`` from the fact tables and
+the hand-kept tables of ``data/registry/overrides``. No cell is guessed: ``provenance`` names for each filled cell its
+kind (published, computed, data sheet, common knowledge) and where it comes from.
 """
 from __future__ import annotations
 
 import re
-import sys
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Iterator, Mapping, NamedTuple
+from statistics import median
+from typing import Iterable, Iterator, NamedTuple
 
 import pandas as pd
 
 from lib import paths
 
-MODEL_COLUMNS = ["model_id", "aliases", "family", "architecture", "task_type", "input_shape", "params_m", "macs_m",
-                 "macts_m", "size_mib", "year", "provenance", "conflict", "note"]
-SHAPE_COLUMNS = ["model_id", "input_shape", "params_m", "macs_m", "macts_m", "size_mib", "provenance"]
-DEVICE_COLUMNS = ["device_id", "aliases", "soc_group", "device_name", "vendor", "soc", "device_class", "isa",
-                  "core_type", "cores", "clusters", "clock_mhz", "simd", "dotprod", "peak_gmacs", "peak_gmacs_int8",
-                  "ram_mib", "mem_type", "mem_bandwidth_gbs", "flash_mib", "l1_kib", "l2_kib", "gpu", "gpu_clock_mhz",
-                  "npu", "npu_tops", "tdp_w", "process_nm", "year", "os", "note", "provenance"]
-TASK_COLUMNS = ["task", "task_type", "dataset", "aliases", "parent", "n_classes", "class_names", "description", "metric",
-                "domain", "provenance"]
+Row = dict[str, str]
 FIGURES = ["params_m", "macs_m", "macts_m", "size_mib"]
+CELLS = ("device_name vendor soc device_class isa core_type cores clusters clock_mhz simd dotprod peak_gmacs "
+         "peak_gmacs_int8 ram_mib mem_type mem_bandwidth_gbs flash_mib l1_kib l2_kib gpu gpu_clock_mhz npu npu_tops "
+         "tdp_w process_nm year os note").split()
 #: Sources by how exactly they state parameters and MACs; a figure of an earlier one is preferred.
-PRIORITY = ("torchvision", "mlperf_tiny", "ncnn", "nxp", "hailo", "stm32", "ti", "vitis", "model_traits", "qaihub",
-            "espressif", "arm_mlzoo", "axera", "coral", "paddle_lite", "rockchip", "transfer")
-#: Sources whose parameter and MAC counts were counted in the network's file instead of read from a page.
-COUNTED = {"ncnn", "mlperf_tiny"}
-#: Data sets that fix the head of a network: their counts describe the network as its authors published it.
+PRIORITY = "torchvision counted mlperf_tiny ncnn nxp hailo stm32 ti vitis model_traits qaihub".split()
+COUNTED = {"ncnn", "mlperf_tiny"}  # counted in the network's file what others state on a page
+#: Data sets whose head is that of the network as its authors published it: their figures are preferred.
 REFERENCE_DATA = {"imagenet", "coco", "speech_commands_v2", "toyadmos"}
-AGREEMENT = 0.10
-
-
-class Registries(NamedTuple):
-    """The four tables, every cell a string, empty when unknown."""
-
-    models: pd.DataFrame
-    devices: pd.DataFrame
-    tasks: pd.DataFrame
-    shapes: pd.DataFrame
+#: The first of these metrics that a task has ranks its models.
+METRICS = "top1 map50_95 mask_map50_95 keypoint_ap miou auc accuracy map map50".split()
+AGREEMENT = 0.10  # figures of one network differ less than this share, else its row has a ``conflict``
+_INDEX: list = []  # rows of the tables that traits() last saw, by model
+#: The four tables, every cell text, empty when unknown.
+Registries = NamedTuple("Registries", [(t, pd.DataFrame) for t in ("models", "devices", "tasks", "model_shapes")])
 
 
 def read(path: Path) -> pd.DataFrame:
-    """CSV with every cell a string."""
+    """CSV with every cell a text."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def fact_tables(facts: Path, name: str = "*") -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield ``(source, table, frame)`` of every fact table whose name matches, in alphabetical order."""
-    for path in sorted(facts.glob(f"*/{name}.csv")):
-        yield path.parent.name, path.stem, read(path)
+def lookup(registry: pd.DataFrame, key: str) -> Row:
+    """Map every identifier and alias of a registry to its row; an alias ``source:name`` is of that source alone.
 
-
-def canonical_shape(text: str) -> str:
-    """Image sizes written ``HxW`` get their three channels; every other shape is returned as it is."""
-    numbers = re.fullmatch(r"(\d+)x(\d+)", text or "")
-    if numbers and all(96 <= int(n) <= 4096 for n in numbers.groups()):
-        return text + "x3"
-    return text or ""
-
-
-def area(shape: str) -> float | None:
-    """Height times width of an image shape ``HxWxC`` (channels 1 or 3), else None."""
-    match = re.fullmatch(r"(\d+)x(\d+)x[13]", canonical_shape(shape))
-    return float(match[1]) * float(match[2]) if match else None
-
-
-def lookup(registry: pd.DataFrame, key: str) -> dict[str, str]:
-    """Map every identifier and alias of a registry to its row's identifier.
-
-    Raises
-    ------
-    ValueError
-        If one name belongs to two rows.
+    Raises ValueError if one name belongs to two rows.
     """
-    names: dict[str, str] = {}
+    names = {row: row for row in registry[key]}
     for row, aliases in zip(registry[key], registry["aliases"].fillna("")):
-        for name in [row, *filter(None, aliases.split("|"))]:
+        for name in filter(None, aliases.split("|")):
             if names.setdefault(name, row) != row:
                 raise ValueError(f"registry {key}: '{name}' belongs to '{names[name]}' and to '{row}'")
     return names
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def canonical_shape(text: str) -> str:
+    """Image sizes written ``HxW`` get their three channels; every other shape is returned as it is."""
+    numbers = re.fullmatch(r"(\d+)x(\d+)", text or "")
+    return text + "x3" if numbers and all(96 <= int(n) <= 4096 for n in numbers.groups()) else text or ""
 
 
-def _text(value: float) -> str:
-    return f"{value:.6g}"
+def area(shape: str) -> float | None:
+    """Height times width of an image shape ``HxWxC`` with one or three channels, else None."""
+    match = re.fullmatch(r"(\d+)x(\d+)x[13]", canonical_shape(shape))
+    return float(match[1]) * float(match[2]) if match else None
 
 
-# ---------------------------------------------------------------------------------------------------------- models
-
-def model_aliases(facts: Path, overrides: Path) -> dict[str, str]:
-    """Published spelling -> canonical ``model_id``; a hand-kept row wins, a row naming itself keeps a network apart."""
-    hand = read(overrides / "model_aliases.csv")
-    names: dict[str, str] = {}
-    for row in read(facts / "model_traits" / "model_id_map.csv").itertuples():
-        for alias in {row.timm_architecture, *row.on_device_model_ids.split("|")}:
-            names[alias] = row.model_id
-    names.update(zip(hand["alias"], hand["model_id"]))
-    return {alias: names.get(model, model) for alias, model in names.items()}
-
-
-def _model_rows(facts: Path) -> pd.DataFrame:
-    """Every row that names a model, of every table, with the columns that describe it."""
-    columns = ["model_id", "family", "architecture", "task_type", "dataset", "input_shape", "precision", "year", *FIGURES]
-    frames = []
-    for source, table, frame in fact_tables(facts):
-        if "model_id" in frame:
-            described = table.startswith("models")
-            part = frame.reindex(columns=columns if described else ["model_id", "task_type", "input_shape"], fill_value="")
-            part = part if described else part.drop_duplicates()
-            frames.append(part.assign(source=source, described=described))
-    rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows["published_id"], rows["input_shape"] = rows["model_id"], rows["input_shape"].map(canonical_shape)
-    return rows[rows["model_id"] != ""]
-
-
-def _kind(source: str) -> str:
-    return f"{'computed' if source in COUNTED else 'published'}:{source}"
-
-
-def _best(figures: pd.DataFrame, column: str) -> tuple[str, str]:
-    """Preferred figure of a column and its kind: by source, among those that agree with the median when three do."""
-    stated = figures[figures[column] != ""]
-    if stated.empty:
-        return "", ""
-    values = stated[column].astype(float)
-    near = stated[(values - values.median()).abs() <= AGREEMENT * values.median()]
-    row = (near if len(stated) > 2 and len(near) else stated).iloc[0]
-    return row[column], _kind(row["source"])
-
-
-def _disagreement(figures: pd.DataFrame, column: str) -> str:
-    """``macs_m 17% (hailo 3490, torchvision 4089)`` when sources differ by more than the agreed share."""
-    stated = figures[figures[column] != ""].drop_duplicates("source")
-    values = stated[column].astype(float)
-    if len(stated) < 2 or values.min() <= 0 or values.max() / values.min() - 1 <= AGREEMENT:
-        return ""
-    low, high = stated.loc[values.idxmin()], stated.loc[values.idxmax()]
-    return (f"{column} {100 * (values.max() / values.min() - 1):.0f}% "
-            f"({low['source']} {low[column]}, {high['source']} {high[column]})")
-
-
-def _shape_rows(model: str, figures: pd.DataFrame) -> list[dict[str, str]]:
-    rows = []
-    for shape, group in figures.groupby("input_shape", sort=False):
-        row, kinds = {"model_id": model, "input_shape": shape}, []
-        for column in FIGURES:
-            plain = group[~group["precision"].str.contains("int8")] if column == "size_mib" else group
-            row[column], kind = _best(plain, column)
-            kinds += [f"{column}={kind}"] if kind else []
-        if kinds:
-            rows.append(row | {"provenance": ";".join(kinds)})
-    return rows
-
-
-def _family(model: str, rules: pd.DataFrame) -> dict[str, str]:
-    """Rule with the longest prefix of the identifier."""
-    hits = [rule for rule in rules.to_dict("records") if model.startswith(rule["prefix"])]
-    return max(hits, key=lambda rule: len(rule["prefix"])) if hits else {}
-
-
-def _mode(values: pd.Series) -> str:
-    stated = values[values != ""]
-    return "" if stated.empty else stated.value_counts(sort=False).sort_index().idxmax()
-
-
-def build_models(facts: Path, overrides: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row per architecture, and one per architecture and input shape with a stated figure."""
-    names, rows = model_aliases(facts, overrides), _model_rows(facts)
-    rules, cells = read(overrides / "families.csv"), read(overrides / "model_cells.csv")
-    ignored = set(zip(*(read(overrides / "ignored_figures.csv")[c] for c in ("source", "published_id", "column"))))
-    for column in FIGURES:
-        bad = [(s, m, column) in ignored for s, m in zip(rows["source"], rows["published_id"])]
-        rows.loc[bad, column] = ""
-    rows["model_id"] = rows["published_id"].map(lambda name: names.get(name, name))
-    spellings = pd.Series(names).groupby(pd.Series(names)).groups
-    rows["order"] = [(s not in PRIORITY, PRIORITY.index(s) if s in PRIORITY else 0, d not in REFERENCE_DATA, shape)
-                     for s, d, shape in zip(rows["source"], rows["dataset"], rows["input_shape"])]
-    models, shapes = [], []
-    for model, group in rows.groupby("model_id"):
-        group = group.sort_values("order", kind="stable")
-        figures = group[group["described"]]
-        known = _shape_rows(model, figures)
-        shapes += known
-        # The reference shape is one with MACs, best that of the original paper (224 x 224 for classifiers).
-        reference = next(iter(sorted(known, key=lambda r: (r["macs_m"] == "", r["input_shape"] != "224x224x3"))), {})
-        row = {"model_id": model, "note": "", "input_shape": reference.get("input_shape", "") or _mode(group["input_shape"])}
-        kinds: dict[str, str] = dict(p.split("=", 1) for p in reference.get("provenance", "").split(";") if p)
-        row |= {column: reference.get(column, "") for column in FIGURES}
-        if not row["params_m"]:
-            row["params_m"], kinds["params_m"] = _best(figures, "params_m")
-        rule = _family(model, rules)
-        for column in ("family", "architecture", "year"):
-            row[column] = rule.get(column, "") or _mode(figures[column])
-            kinds[column] = "common knowledge:name" if rule.get(column) else _kind(_source(figures, column))
-        row["task_type"] = _mode(group["task_type"])
-        for cell in cells[cells["model_id"] == model].itertuples():
-            row[cell.column], kinds[cell.column] = cell.value, f"{cell.kind}:{cell.basis}"
-        if row["params_m"] and not row["size_mib"]:
-            row["size_mib"] = _text(float(row["params_m"]) * 4e6 / 2**20)
-            kinds["size_mib"] = "computed:4 bytes a parameter"
-        same = figures[figures["input_shape"] == row["input_shape"]]
-        row["conflict"] = ";".join(filter(None, (_disagreement(figures, "params_m"), _disagreement(same, "macs_m"))))
-        row["aliases"] = "|".join(sorted((set(group["published_id"]) | set(spellings.get(model, ()))) - {model}))
-        row["provenance"] = ";".join(f"{c}={k}" for c, k in sorted(kinds.items()) if row.get(c) and k)
-        models.append(row)
-    table = pd.DataFrame(models).reindex(columns=MODEL_COLUMNS, fill_value="").fillna("")
-    lookup(table, "model_id")
-    return table, pd.DataFrame(shapes).reindex(columns=SHAPE_COLUMNS, fill_value="")
-
-
-def _source(figures: pd.DataFrame, column: str) -> str:
-    stated = figures[figures[column] != ""]
-    return stated["source"].iloc[0] if len(stated) else ""
+def pretraining_parent(name: str, overrides: Path = paths.REGISTRY / "overrides") -> str:
+    """Data set whose images a pre-training saw (``moco_v2_imagenet`` -> ``imagenet``), to compare with ``parent``."""
+    rules = read(overrides / "pretraining.csv").itertuples(index=False, name=None)
+    datasets = read(overrides / "datasets.csv").set_index("dataset")["parent"]
+    return next((parent for rule, parent in rules if re.fullmatch(rule, name)), datasets.get(name) or name)
 
 
 def traits(models: pd.DataFrame, shapes: pd.DataFrame, model_id: str, input_shape: str = "") -> dict[str, object]:
-    """Parameters, MACs, activations and size of an architecture at one input shape.
+    """Parameters, MACs, activations and size of an architecture at one input shape (none: the reference shape).
 
-    Stated figures where the shape is known; for convolutional networks MACs and activations are else scaled from the
-    stated image size that is nearest in area, by the ratio of height times width (provenance ``computed``). An unknown
-    shape means the reference shape of the registry.
+    Figures of that shape where there are. MACs and activations of convolutional networks are else scaled from the
+    image size nearest in area by the ratio of height times width (``provenance`` then is ``computed:...``).
 
-    Returns
-    -------
-    dict
-        ``params_m, macs_m, macts_m`` (millions), ``size_mib`` (float or None), ``input_shape``, ``provenance``.
+    Returns ``params_m, macs_m, macts_m`` (millions), ``size_mib`` (floats or None), ``input_shape``, ``provenance``.
+    Raises ValueError for an unknown architecture.
     """
-    rows = models[models["model_id"] == model_id]
-    if rows.empty:
+    if not (_INDEX and _INDEX[0] is models and _INDEX[1] is shapes):
+        rows: dict[str, list[dict]] = defaultdict(list)
+        for row in shapes.to_dict("records"):
+            rows[row["model_id"]].append(row)
+        _INDEX[:] = models, shapes, {r["model_id"]: r for r in models.to_dict("records")}, rows
+    base, known = _INDEX[2].get(model_id), _INDEX[3].get(model_id, [])
+    if base is None:
         raise ValueError(f"models.csv: no architecture '{model_id}'")
-    base, shape = rows.iloc[0].fillna(""), canonical_shape(input_shape)
-    shape = shape or base["input_shape"]
-    out: dict[str, object] = {c: _number(str(base[c])) for c in ("params_m", "size_mib")}
-    out |= {"macs_m": None, "macts_m": None, "input_shape": shape, "provenance": "published"}
-    known = shapes[(shapes["model_id"] == model_id)].fillna("")
-    exact = known[known["input_shape"] == shape]
-    for column in FIGURES:
-        value = _number(str(exact.iloc[0][column])) if len(exact) else None
-        if value is None and shape == base["input_shape"]:
-            value = _number(str(base[column]))
-        out[column] = out.get(column) if value is None else value
-    here = area(shape)
-    for column in ("macs_m", "macts_m"):
-        stated = [(area(s), _number(str(v))) for s, v in zip(known["input_shape"], known[column])]
-        stated = [(a, v) for a, v in stated if a and v]
-        if out[column] is None and here and stated and base["architecture"] == "cnn":
-            nearest, value = min(stated, key=lambda item: abs(item[0] / here - 1))
-            out[column], out["provenance"] = value * here / nearest, "computed"
+    shape = canonical_shape(input_shape) or base["input_shape"]
+    exact = next((r for r in known if r["input_shape"] == shape), base if shape == base["input_shape"] else {})
+    out: dict[str, object] = {c: _number(exact.get(c)) for c in FIGURES}
+    out |= {c: out[c] or _number(base[c]) for c in ("params_m", "size_mib")}
+    out |= {"input_shape": shape, "provenance": exact.get("provenance") or base["provenance"]}
+    for column in ("macs_m", "macts_m") if base["architecture"] == "cnn" and (here := area(str(shape))) else ():
+        stated = [(a, v) for r in known if (a := area(str(r["input_shape"]))) and (v := _number(r[column]))]
+        if out[column] is None and stated:
+            nearest, value = min(stated, key=lambda item: max(item[0] / here, here / item[0]))
+            out[column], out["provenance"] = value * here / nearest, "computed:scaled by height times width"
     return out
 
 
-# --------------------------------------------------------------------------------------------------------- devices
-
-def build_devices(facts: Path, overrides: Path) -> pd.DataFrame:
-    """One row per board, phone, chip or machine."""
-    hand = read(overrides / "device_aliases.csv")
-    names = dict(zip(hand["alias"], hand["device_id"]))
-    frames = [f.assign(source=s) for s, _, f in fact_tables(facts, "devices") if len(f)]
-    rows = pd.concat(frames, ignore_index=True).fillna("")
-    rows["published_id"] = rows["device_id"]
-    rows["device_id"] = rows["published_id"].map(lambda name: names.get(name, name))
-    boards = read(overrides / "boards.csv").set_index("device_id").to_dict("index")
-    out = []
-    for device, group in rows.groupby("device_id"):
-        row = {"device_id": device, "soc_group": boards.get(device, {}).get("soc_group", "") or device}
-        kinds = {}
-        for column in DEVICE_COLUMNS[3:-1]:
-            stated = group[group[column] != ""] if column in group else group.iloc[:0]
-            row[column] = stated[column].iloc[0] if len(stated) else ""
-            if row[column] and column not in ("device_name", "note"):
-                kinds[column] = f"published:{stated['source'].iloc[0]}"
-        row["aliases"] = "|".join(sorted((set(group["published_id"]) |
-                                          {a for a, d in names.items() if d == device}) - {device}))
-        row["provenance"] = ";".join(f"{c}={k}" for c, k in kinds.items())
-        out.append(row)
-    table = pd.DataFrame(out).reindex(columns=DEVICE_COLUMNS, fill_value="").fillna("")
-    lookup(table, "device_id")
-    return table
+def _number(cell: object) -> float | None:
+    return float(cell) if cell not in (None, "") and cell == cell else None
 
 
-# ----------------------------------------------------------------------------------------------------------- tasks
+def _tables(facts: Path, name: str = "*") -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """``(source, table, frame)`` of every fact table whose name matches, in alphabetical order."""
+    return ((path.parent.name, path.stem, read(path)) for path in sorted(facts.glob(f"*/{name}.csv")))
 
-def build_tasks(facts: Path, overrides: Path) -> pd.DataFrame:
-    """One row per task type and data set of any measurement, accuracy or transfer target."""
-    hand = read(overrides / "datasets.csv").set_index("dataset").to_dict("index")
+
+def _pairs(path: Path) -> Row:
+    """First column of a table -> second column."""
+    return dict(read(path).iloc[:, :2].itertuples(index=False, name=None))
+
+
+def _join(kinds: Row, row: Row) -> str:
+    return ";".join(f"{column}={kind}" for column, kind in sorted(kinds.items()) if row.get(column) and kind)
+
+
+def _aliases(names: Iterable[str], row: str) -> str:
+    return "|".join(sorted(set(names) - {row, ""}))
+
+
+def _mode(values: Iterable[str]) -> str:
+    counts = Counter(v for v in values if v)
+    return min(counts, key=lambda v: (-counts[v], v)) if counts else ""
+
+
+def _model_rows(facts: Path, overrides: Path) -> tuple[Row, dict[str, list[dict]]]:
+    """Canonical model of each spelling; and by canonical model the rows of every table, the preferred ones first."""
+    names: Row = {}
+    for row in read(facts / "model_traits" / "model_id_map.csv").itertuples():
+        names |= {alias: row.model_id for alias in (row.timm_architecture, *row.on_device_model_ids.split("|"))}
+    names |= _pairs(overrides / "model_aliases.csv")  # these win; one that names itself keeps a network apart
+    names = {alias: names.get(model, model) for alias, model in names.items()}
+    columns = [*"model_id family architecture task_type dataset input_shape precision year".split(), *FIGURES]
+    frames = [read(overrides / "figures.csv").assign(source="counted", described=True)]
+    for source, table, frame in _tables(facts):
+        if "model_id" in frame:
+            keep = columns if table.startswith("models") else ["model_id", "task_type", "input_shape"]
+            frames.append(frame.reindex(columns=keep, fill_value="").drop_duplicates().assign(
+                source=source, described=table.startswith("models")))
+    ignored = set(read(overrides / "ignored_figures.csv").iloc[:, :3].itertuples(index=False, name=None))
+    groups: dict[str, list[dict]] = defaultdict(list)
+    for row in pd.concat(frames, ignore_index=True).fillna("").to_dict("records"):
+        source, published, scoped = row["source"], row["model_id"], f"{row['source']}:{row['model_id']}"
+        row |= {column: "" for column in FIGURES if (source, published, column) in ignored}
+        row |= {"published": scoped if scoped in names else published,
+                "input_shape": canonical_shape(row["input_shape"]),
+                "kind": row["kind"] or ("computed:" if source in COUNTED else "published:") + source}
+        row["order"] = (PRIORITY.index(source) if source in PRIORITY else len(PRIORITY),
+                        row["kind"].startswith("common"), row["dataset"] not in REFERENCE_DATA, row["input_shape"],
+                        -float(row["macs_m"] or 0))  # some older names of one source print MACs for operations
+        groups[names.get(scoped) or names.get(published, published)].append(row)
+    return names, {model: sorted(groups[model], key=lambda r: r["order"]) for model in sorted(groups) if model}
+
+
+def _best(rows: list[dict], column: str) -> tuple[str, str]:
+    """Preferred figure of a column and its kind: the first, among those near the median when three sources state it."""
+    stated = [r for r in rows if r[column] and (column != "size_mib" or r["precision"] in ("", "fp32"))]
+    middle = median([float(r[column]) for r in stated] or [0])
+    near = [r for r in stated if abs(float(r[column]) - middle) <= AGREEMENT * middle]
+    best = (near if near and len({r["source"] for r in stated}) > 2 else stated or [{column: "", "kind": ""}])[0]
+    return best[column], best["kind"]
+
+
+def _disagreement(rows: list[dict], column: str) -> str:
+    """``macs_m 17% (hailo 3490, torchvision 4089)`` when figures differ by more than the agreed share."""
+    stated = sorted((float(r[column]), f"{r['source']} {r[column]}") for r in rows if r[column]) or [(1.0, "")]
+    (low, least), (high, most) = stated[0], stated[-1]
+    return f"{column} {high / low - 1:.0%} ({least}, {most})" if high > (1 + AGREEMENT) * low else ""
+
+
+def _models(facts: Path, overrides: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per architecture, and one per architecture and input shape with a stated figure."""
+    (names, groups), models, shapes = _model_rows(facts, overrides), [], []
+    rules = {rule["prefix"]: rule for rule in read(overrides / "families.csv").to_dict("records")}
+    notes = _pairs(overrides / "model_notes.csv")
+    for model, rows in groups.items():
+        described, known = [r for r in rows if r["described"]], []
+        for shape in dict.fromkeys(r["input_shape"] for r in described):
+            best = {c: _best([r for r in described if r["input_shape"] == shape], c) for c in FIGURES}
+            row = {"model_id": model, "input_shape": shape} | {c: value for c, (value, _) in best.items()}
+            row["provenance"] = _join({c: kind for c, (_, kind) in best.items()}, row)
+            known += [row] if row["provenance"] else []
+        # The reference shape is one with MACs, best that of the original paper (224 x 224 for classifiers).
+        reference = min(known, key=lambda r: (r["macs_m"] == "", r["input_shape"] != "224x224x3"), default={})
+        row = {"model_id": model, "note": notes.get(model, ""), "task_type": _mode(r["task_type"] for r in rows),
+               "input_shape": reference.get("input_shape") or _mode(r["input_shape"] for r in rows),
+               "aliases": _aliases({r["published"] for r in rows} | {a for a in names if names[a] == model}, model)}
+        here, kinds = [r for r in described if r["input_shape"] == row["input_shape"]], {}
+        for column in FIGURES:
+            row[column], kinds[column] = _best(described if column in ("params_m", "size_mib") else here, column)
+        if row["params_m"] and not row["size_mib"]:
+            row["size_mib"] = f"{float(row['params_m']) * 4e6 / 2**20:.6g}"
+            kinds["size_mib"] = "computed:4 bytes a parameter"
+        rule = rules.get(next((model[:n] for n in range(len(model), 0, -1) if model[:n] in rules), ""), {})
+        for column in ("family", "architecture", "year"):
+            stated = _mode(r[column] for r in described)
+            row[column], kinds[column] = rule.get(column) or stated, "common knowledge:name"
+            if column == "year" and not rule.get(column):
+                kinds[column] = next((f"published:{r['source']}" for r in described if r["year"] == stated), "")
+        row["conflict"] = "; ".join(filter(None, (_disagreement(described, "params_m"), _disagreement(here, "macs_m"))))
+        models.append(row | {"provenance": _join(kinds, row)})
+        shapes += known
+    columns = [*"model_id aliases family architecture task_type input_shape".split(), *FIGURES, "year", "provenance"]
+    return (pd.DataFrame(models, columns=[*columns, "conflict", "note"]),
+            pd.DataFrame(shapes, columns=["model_id", "input_shape", *FIGURES, "provenance"]))
+
+
+def _published(column: str, rows: list[dict]) -> tuple[str, str]:
+    """First stated cell and its kind; a source says in its note which cells are common knowledge."""
+    row = next((r for r in rows if r.get(column)), {column: "", "note": "", "source": ""})
+    known, stem = row["note"].partition("spec: common knowledge")[2].partition(";")[0], column.partition("_")[0].rstrip("s")
+    common = re.search(rf"\b{column}\b" + (f"|{stem}" if len(stem) > 2 else ""), known, re.IGNORECASE)
+    return row[column], f"{'common knowledge' if common else 'published'}:{row['source']}"
+
+
+def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
+    """Fill what follows from the clusters of cores, ``4xcortex-a76@2400 4xcortex-a55@1800`` (MHz), fastest first.
+
+    Peak = sum over clusters of cores x MHz x multiply-accumulates a cycle / 1000, in 10^9 a second. ``cores.csv`` holds
+    those of one core: fp32 lanes x pipes of its vector unit; in int8 four times as many with dot-product instructions,
+    else twice (widening multiply). Clusters of cores without that figure add nothing.
+    """
+    names = {a: name for name, core in cores.items() for a in core["aliases"].split("|") if a}
+    core = row["core_type"].lower().partition(",")[0].replace(" + ", "+")
+    row["core_type"] = core = names.get(core, core).replace(" ", "-")
+    if not row["clusters"] and core in cores and row["cores"]:
+        row["clusters"], kinds["clusters"] = f"{row['cores']}x{core}", kinds["core_type"]
+    clusters = [re.fullmatch(r"(\d+)x([^@]+)@?([\d.]*)", part).groups() for part in row["clusters"].split()]
+    if not clusters:
+        return
+    # A board's own clock, where it is published, is that of its fastest cluster.
+    clusters[0] = (*clusters[0][:2], row["clock_mhz"] or clusters[0][2])
+    row["clusters"] = " ".join(f"{n}x{name}" + (f"@{mhz}" if mhz else "") for n, name, mhz in clusters)
+    first, sheet = cores.get(clusters[0][1], {}), f"data sheet:{clusters[0][1]}"
+    derived = {"core_type": "+".join(dict.fromkeys(name for _, name, _ in clusters)), "clock_mhz": clusters[0][2],
+               "cores": str(sum(int(n) for n, _, _ in clusters)), "l1_kib": row["l1_kib"] or first.get("l1_kib", "")}
+    derived |= {c: first.get(c, "") for c in ("isa", "simd", "dotprod")}
+    for column, per_cycle in (("peak_gmacs", "macs_fp32"), ("peak_gmacs_int8", "macs_int8")):
+        rates = [int(n) * float(mhz or 0) * float(cores.get(name, {}).get(per_cycle) or 0) for n, name, mhz in clusters]
+        derived[column] = f"{sum(rates) / 1000:.6g}" if rates[0] else ""
+    for column, value in derived.items():
+        origin = ("computed:cores x clock x multiply-accumulates a cycle" if column.startswith("peak") else
+                  kinds["clusters"] if column in ("core_type", "clock_mhz", "cores") else sheet)
+        kinds[column] = kinds[column] if row[column] else origin
+        row[column] = value or row[column]
+
+
+def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
+    """One row per board, phone, chip or machine; hand-kept cells win over published ones, those over the chip's."""
+    names, boards = (_pairs(overrides / f"{table}.csv") for table in ("device_aliases", "boards"))
+    socs, cores = ({row[key]: row for row in read(overrides / f"{table}.csv").to_dict("records")}
+                   for table, key in (("socs", "soc_group"), ("cores", "core")))
+    groups, cells, out = defaultdict(list), defaultdict(list), []
+    for cell in read(overrides / "device_cells.csv").to_dict("records"):
+        cells[cell["device_id"]].append(cell)
+    for source, _, frame in _tables(facts, "devices"):
+        for row in frame.assign(source=source).to_dict("records"):
+            groups[names.get(row["device_id"], row["device_id"])].append(row)
+    for device in sorted(groups):
+        row = {"device_id": device, "soc_group": boards.get(device, device), "aliases": _aliases(
+            [r["device_id"] for r in groups[device]] + [a for a, d in names.items() if d == device], device)}
+        kinds: Row = {}
+        for column in CELLS:
+            row[column], kinds[column] = _published(column, groups[device])
+            value = socs.get(row["soc_group"], {}).get(column)
+            if value and not row[column]:
+                row[column], kinds[column] = value, f"data sheet:{row['soc_group']}"
+        for cell in cells[device]:
+            row[cell["column"]], kinds[cell["column"]] = cell["value"], f"{cell['kind']}:{cell['basis']}"
+        row["mem_type"] = re.sub(r"^(INTERNAL SRAM|RAM)$", "SRAM", re.sub(r"-\d+$", "", row["mem_type"].upper()))
+        _processor(row, kinds, cores)
+        out.append(row | {"provenance": _join(kinds | {"device_name": "", "note": ""}, row)})
+    return pd.DataFrame(out, columns=["device_id", "aliases", "soc_group", *CELLS, "provenance"])
+
+
+def _tasks(facts: Path, overrides: Path) -> pd.DataFrame:
+    """One row per task type and data set; ``parent`` names the images, for splits that must not share any."""
+    hand = {row["dataset"]: row for row in read(overrides / "datasets.csv").to_dict("records")}
     alias = {a: d for d, cells in hand.items() for a in cells["aliases"].split("|") if a}
-    pairs: dict[tuple[str, str], set[str]] = {}
-    metrics: dict[tuple[str, str], list[str]] = {}
-
-    def add(task_type: str, dataset: str, metric: str = "") -> None:
-        key = (task_type, alias.get(dataset, dataset))
-        pairs.setdefault(key, set()).add(dataset)
-        metrics.setdefault(key, []).append(metric)
-
-    for source, table, frame in fact_tables(facts):
-        if table in ("measurements", "accuracies") and source != "transfer":
-            for item in frame.reindex(columns=["task_type", "dataset", "metric"], fill_value="").itertuples(index=False):
-                add(*item)
-        elif source == "transfer" and "target_dataset" in frame:
-            for dataset, metric in zip(frame["target_dataset"], frame["metric"]):
-                add("image_classification", dataset, metric)
-    described = pd.concat([f.assign(source=t) for s, t, f in fact_tables(facts, "datasets*") if s == "transfer"]).fillna("")
-    described = described.assign(slug=[alias.get(s, s) for s in described["slug"]])
-    out = []
-    for (task_type, dataset), spelled in sorted(pairs.items()):
-        facts_rows = described[described["slug"] == dataset]
-        cells = hand.get(dataset, {})
-        row = {"task": f"{task_type}/{dataset or 'unstated'}", "task_type": task_type, "dataset": dataset,
-               "aliases": "|".join(f"{task_type}/{s}" for s in sorted(spelled - {dataset}) if s),
-               "parent": cells.get("parent", "") or dataset, "metric": _mode(pd.Series(metrics[(task_type, dataset)]))}
+    described = [r for _, t, f in _tables(facts, "datasets*") for r in f.assign(table=t).to_dict("records")]
+    spelled, metrics, out = defaultdict(set), defaultdict(set), []
+    for _, table, frame in _tables(facts, "[!d]*"):  # every table but devices and datasets
+        frame = frame.rename(columns={"target_dataset": "dataset", "task_datasets": "dataset"})
+        if "dataset" in frame and table != "models_more":
+            frame = frame.assign(metric=frame["metric"] if "accuracies" in table else "").reindex(
+                columns=["task_type", "dataset", "metric"], fill_value="image_classification")  # targets of transfer
+            for task_type, sets, metric in frame.drop_duplicates().itertuples(index=False, name=None):
+                for name in sets.split("|") if sets == sets.lower() else ():
+                    spelled[task_type, alias.get(name, name)].add(f"{task_type}/{name}")
+                    metrics[task_type, alias.get(name, name)].add(metric)
+    for task_type, name in sorted(spelled):
+        cells, used, kinds = hand.get(f"{task_type}/{name}") or hand.get(name, {}), metrics[task_type, name], {}
+        row = {"task": f"{task_type}/{name or 'unstated'}", "task_type": task_type, "dataset": name,
+               "parent": cells.get("parent") or name or f"unstated_{task_type}",
+               "description": cells.get("description", ""), "metric": next((m for m in METRICS if m in used), _mode(used))}
+        row["aliases"] = _aliases(spelled[task_type, name], row["task"])
         for column in ("n_classes", "class_names", "domain"):
-            row[column] = cells.get(column, "") or _first(facts_rows, column)
-        row["description"] = cells.get("description", "")
-        out.append(row)
-    table = pd.DataFrame(out).reindex(columns=TASK_COLUMNS, fill_value="").fillna("")
-    lookup(table, "task")
-    return table
+            stated = [r for r in described if alias.get(r["slug"], r["slug"]) == name and r[column]]
+            row[column] = cells.get(column) or (stated[0][column] if stated else "")
+            known = cells.get(column) or not stated
+            kinds[column] = "common knowledge:data set" if known else f"published:{stated[0]['table']}"
+        out.append(row | {"provenance": _join(kinds, row)})
+    return pd.DataFrame(out, columns="task task_type dataset aliases parent n_classes class_names description metric "
+                                     "domain provenance".split())
 
 
-def _first(rows: pd.DataFrame, column: str) -> str:
-    stated = rows[rows[column] != ""] if column in rows else rows.iloc[:0]
-    return stated[column].iloc[0] if len(stated) else ""
-
-
-def build(facts: Path = paths.FACTS, overrides: Path | None = None) -> Registries:
-    """Every registry, from the fact tables and the hand-kept tables."""
-    overrides = overrides or paths.REGISTRY / "overrides"
-    models, shapes = build_models(facts, overrides)
-    return Registries(models, build_devices(facts, overrides), build_tasks(facts, overrides), shapes)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Rebuild the registries beside the facts (or from the facts folder that is named)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    tables = build(Path(arguments[0]) if arguments else paths.FACTS)
-    for name, table in zip(("models", "devices", "tasks", "model_shapes"), tables):
-        table.to_csv(paths.REGISTRY / f"{name}.csv", index=False, lineterminator="\n")
-        print(f"{name}.csv: {len(table)} rows")
+def build(facts: Path = paths.FACTS, overrides: Path = paths.REGISTRY / "overrides") -> Registries:
+    """Every registry, from the fact tables and the hand-kept tables. Raises ValueError for an ambiguous alias."""
+    models, shapes = _models(facts, overrides)
+    registries = Registries(models, _devices(facts, overrides), _tasks(facts, overrides), shapes)
+    for table, key in zip(registries, ("model_id", "device_id", "task")):
+        lookup(table, key)
+    return registries
 
 
 if __name__ == "__main__":
-    main()
+    for _name, _table in build()._asdict().items():
+        _table.to_csv(paths.REGISTRY / f"{_name}.csv", index=False, lineterminator="\n")
+        print(f"{_name}.csv: {len(_table)} rows")
