@@ -1,0 +1,133 @@
+"""A board of one's own: its data sheet (YAML) and its measurements, added to one's own copy of the tables."""
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+
+from lib import paths, registry, schema
+from lib.schema import ACCURACIES, DEVICES, MEASUREMENTS, DataError
+from lib.sources import Reading, Rows, benchncnn, check, is_text, own_csv, read_text
+from lib.sources.qaihub import LINE, load_yaml
+
+SOURCE = "own"
+Board = dict[str, str | float]
+
+
+def read_board(path: str | Path, named: bool = True) -> Board:
+    """Fields of a board's YAML: any of the columns of ``devices.csv``, ``device_id`` among them if ``named``.
+
+    DataError if it is no YAML mapping, or a field is unknown or has a value that the column does not allow.
+    """
+    rows, text, board = Rows(SOURCE, path), read_text(path), {}
+    fields = load_yaml(rows, text, generated=False)
+    fields.pop(LINE)
+    for name, value in fields.items():
+        line = next((i for i, content in enumerate(text.splitlines(), 1)
+                     if re.match(rf"""["']?{re.escape(str(name))}["']?\s*:""", content)), 1)
+        if name not in DEVICES.columns:
+            close = difflib.get_close_matches(str(name), DEVICES.columns, 1)
+            hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(DEVICES.columns)}"
+            raise rows.error(line, f"field {str(name)[:40]!r} is unknown: {hint}")
+        text_cell = is_text(DEVICES.columns[name])
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+        if not number and not (text_cell and isinstance(value, str)):
+            wanted = "text" if text_cell else "number"
+            raise rows.error(line, f"field '{name}': {str(value)[:40]!r} is not a {wanted}")
+        board[name] = " ".join(str(value).split()) if text_cell else value
+        rule = pa.DataFrameSchema({name: DEVICES.columns[name]})
+        check(pd.DataFrame({name: [board[name]]}).astype(str if text_cell else float), rule, rows.file, [line])
+    if named and not board.get("device_id"):
+        raise rows.error(1, "field 'device_id' is missing: a name such as my_board_1")
+    return board
+
+
+def read_measurements(path: str | Path, board: Board, data: str | Path = paths.DATA) -> Reading:
+    """What a file in the format of ``benchncnn`` or :mod:`lib.sources.own_csv` measured on a board."""
+    text, models = read_text(path), registry.read(Path(data) / "registry" / "models.csv")
+    name = board.get("device_id") or "this_board"
+    device = {"device_id": name, "device_name": board.get("device_name", name)}
+    if re.search(r"^\s*loop_count\s*=|\bmin\s*=.*\bavg\s*=", text, re.M):
+        reading = benchncnn.read(text, str(path), SOURCE, **device)
+    else:
+        reading = own_csv.read(str(path), dict(zip(models["model_id"], models["task_type"])),
+                               "mcu" if board.get("device_class") == "mcu" else "cpu", **device)
+    names = registry.lookup(models, "model_id")
+    for name, model in zip(reading.measurements["model_name"], reading.measurements["model_id"]):
+        if model not in names:
+            line = next(i for i, content in enumerate(text.splitlines(), 1) if name in content)
+            close = difflib.get_close_matches(model, names, 1)
+            hint = f"did you mean '{close[0]}'?" if close else "registry/models.csv lists those known"
+            raise DataError(f"{path}:{line}: network {name[:60]!r} is unknown: {hint}")
+    return Reading(*(table.assign(model_id=table["model_id"].map(names)) for table in reading))
+
+
+def add_device(board: str | Path, measurements: str | Path, data: str | Path = paths.DATA) -> Reading:
+    """Add a board and its measurements to the tables in ``data`` (a new folder: a copy of the shipped ones).
+
+    Everything is checked before anything is written, and each table is replaced in one step, the measurements
+    last. Adding a board again replaces its data sheet, and the figures of what is measured again.
+
+    Returns
+    -------
+    Reading
+        The rows that were added.
+
+    Raises
+    ------
+    DataError
+        As the functions above; or ``device_id`` is a published board's; or ``data`` cannot be written.
+    """
+    data, device = Path(data), read_board(board)
+    try:
+        if not data.exists():
+            copy = data.with_name(f".{data.name}.{os.getpid()}")
+            shutil.copytree(paths.DATA, copy)
+            os.replace(copy, data)
+        reading, place = read_measurements(measurements, device, data), data / "registry" / "devices.csv"
+        devices = registry.read(place)
+        earlier = devices["device_id"].eq(registry.lookup(devices, "device_id").get(device["device_id"], ""))
+        if not devices["provenance"][earlier].str.startswith(f"device_id=published:{SOURCE}").all():
+            raise DataError(f"{board}: device_id '{device['device_id']}' is a published board: rename yours")
+        tables = {place: pd.concat([devices[~earlier], _entry(device, devices)])}
+        sheet = pd.DataFrame([device], columns=list(DEVICES.columns))
+        for name, rules, new in (("devices", DEVICES, sheet), ("accuracies", ACCURACIES, reading.accuracies),
+                                 ("measurements", MEASUREMENTS, reading.measurements)):
+            path = data / "facts" / SOURCE / f"{name}.csv"
+            old = [schema.read_table(path, rules).astype(object)] if path.exists() else []
+            key = ["device_id"] if name == "devices" else [
+                c for c, rule in rules.columns.items() if c == "threads" or is_text(rule)
+                and c not in ("source_ref", "runtime_version", "date", "note")]
+            tables[path] = pd.concat([*old, new.astype(object)]).drop_duplicates(key, keep="last")
+        _write(tables)
+    except OSError as error:
+        raise DataError(f"{data}: cannot be written: {error.strerror or error}") from None
+    return reading
+
+
+def _entry(device: Board, devices: pd.DataFrame) -> pd.DataFrame:
+    """Row of the registry; boards of one chip share a group, so that no evaluation splits them."""
+    fields = {c: f"{v:g}" if isinstance(v, float) else str(v) for c, v in device.items()}
+    fields["provenance"] = ";".join(f"{c}=published:{SOURCE}" for c in {"device_id": ""} | device)
+    twins = devices["soc_group"][devices["soc"].str.lower().eq(fields.get("soc", "none").lower())]
+    fields["soc_group"] = twins.iloc[0] if len(twins) else device["device_id"]
+    return pd.DataFrame([dict.fromkeys(devices.columns, "") | fields])[devices.columns]
+
+
+def _write(tables: dict[Path, pd.DataFrame]) -> None:
+    """Write every table beside its place, then move them there in order."""
+    copies = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in tables}
+    try:
+        for path, table in tables.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(copies[path], index=False, lineterminator="\n")
+        for path, copy in copies.items():
+            os.replace(copy, path)
+    finally:
+        for copy in copies.values():
+            copy.unlink(missing_ok=True)
