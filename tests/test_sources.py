@@ -12,7 +12,9 @@ from hypothesis import given, settings, strategies as st
 from lib import paths
 from lib.benchmark import load_benchmark
 from lib.schema import DEVICES, DataError, read_table
-from lib.sources import LIMIT_MIB, Reading, benchncnn, hailo, mlperf_tiny, own_board, own_csv, qaihub, read_text, slug, stm32
+from lib.sources import (
+    LIMIT_MIB, Reading, benchncnn, hailo, mlperf_tiny, own_board, own_csv, qaihub, read_text, slug, stm32,
+)
 
 BENCHNCNN = """\
 pi@board:~/ncnn $ ./benchncnn 8 2 0 -1 1
@@ -191,7 +193,7 @@ def figures(reading: Reading) -> list[set[tuple]]:
                     .itertuples(index=False))) for table in reading]
 
 
-# ------------------------------------------------------------------------------------------------------ every reader
+# ---------------------------------------------------------------------------------------- every reader
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -215,13 +217,13 @@ def test_a_cut_text_never_yields_another_figure(name):
 def test_damage_is_refused_or_harmless(name):
     text, read = READERS[name]
 
-    @settings(max_examples=70, deadline=None, database=None)
+    @settings(max_examples=40, deadline=None, database=None)
     @given(st.integers(0, len(text) - 1), st.sampled_from(list("0-.|:,\n\t \"'[]{}&*#=x%é\u2028")))
     def damaged(place, character):
         try:
             reading = read(text[:place] + character + text[place + 1:], name)
         except DataError as error:
-            assert "\n" not in str(error) and name.split(".")[0] in str(error) or re.match(r"\S+(:\d+)?: ", str(error))
+            assert "\n" not in str(error) and re.match(r"\S+?(:\d+)?: ", str(error))
         else:
             assert (reading.measurements["latency_ms"].dropna() > 0).all()
 
@@ -229,7 +231,7 @@ def test_damage_is_refused_or_harmless(name):
 
 
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("noise", ["a", "key: value\n", "[1, 2]\n", "| a | b |\n" * 3, "x,y\n1,2\n", "<html></html>\n"])
+@pytest.mark.parametrize("noise", ["a", "key: value\n", "[1, 2]\n", "| a | b |\n" * 3, "x,y\n1,2\n", "<html>\n"])
 def test_other_texts_are_refused(name, noise):
     with pytest.raises(DataError):
         READERS[name][1](noise, name)
@@ -237,7 +239,8 @@ def test_other_texts_are_refused(name, noise):
 
 @pytest.mark.parametrize("content, message", [
     (b"", "empty"), (b" \n\n", "empty"), (b"loop_count\0", "not a text"), (b"\xff\xd8\xff\xe0", "not a text"),
-    (bytes(range(256)), "not a text"), (b"\x89PNG\r\n\x1a\n", "not a text"), (b"x" * (LIMIT_MIB * 2**20 + 1), "larger")])
+    (bytes(range(256)), "not a text"), (b"\x89PNG\r\n\x1a\n", "not a text"),
+    (b"x" * (LIMIT_MIB * 2**20 + 1), "larger")])
 def test_files_that_hold_no_text(tmp_path, content, message):
     path = tmp_path / "log.txt"
     path.write_bytes(content)
@@ -257,11 +260,12 @@ def test_consoles_that_write_utf16(tmp_path):
 
 
 def test_slugs():
-    assert slug("Dragonwing IQ-9075 EVK") == "dragonwing_iq_9075_evk" and slug("QCS8275 (Proxy)") == "qcs8275_proxy"
-    assert slug("yolo-fastest-1.1") == "yolo_fastest_1.1" and slug("v2. x") == "v2_x"
+    names = {"Dragonwing IQ-9075 EVK": "dragonwing_iq_9075_evk", "QCS8275 (Proxy)": "qcs8275_proxy",
+             "yolo-fastest-1.1": "yolo_fastest_1.1", "v2. x": "v2_x"}
+    assert {name: slug(name) for name in names} == names
 
 
-# --------------------------------------------------------------------------------------------------------- benchncnn
+# ------------------------------------------------------------------------------------------- benchncnn
 
 
 def test_benchncnn():
@@ -312,7 +316,7 @@ def test_benchncnn_without_results():
                        "log.txt", device_id="x")
 
 
-# ------------------------------------------------------------------------------------------------------------- stm32
+# ----------------------------------------------------------------------------------------------- stm32
 
 
 def test_stm32():
@@ -350,7 +354,7 @@ def test_stm32_refuses(old, new, message):
         stm32.read(STM32.replace(old, new, 1), "README.md")
 
 
-# ------------------------------------------------------------------------------------------------------------ qaihub
+# ---------------------------------------------------------------------------------------------- qaihub
 
 
 def test_qaihub_perf():
@@ -401,7 +405,7 @@ def test_yaml_that_is_deep_or_long_is_refused():
             qaihub.read_perf(text, "perf.yaml")
 
 
-# ------------------------------------------------------------------------------------------------------------- hailo
+# ----------------------------------------------------------------------------------------------- hailo
 
 
 def test_hailo():
@@ -436,7 +440,7 @@ def test_hailo_names_the_device_in_the_file():
         hailo.read(HAILO, "tables.rst")
 
 
-# -------------------------------------------------------------------------------------------------------- mlperf_tiny
+# ----------------------------------------------------------------------------------------- mlperf_tiny
 
 
 def test_mlperf_tiny():
@@ -481,7 +485,7 @@ def test_mlperf_tiny_run_twice():
         _mlperf(RUN["performance"] + RUN["performance"].replace("8.0", "9.0"), "ic")
 
 
-# ------------------------------------------------------------------------------------------------------------ own csv
+# --------------------------------------------------------------------------------------------- own csv
 
 
 def test_own_csv():
@@ -506,7 +510,7 @@ def test_own_csv():
     (",69.75,imagenet,4", ",69.75,,4", ":3: column 'accuracy'.*needs the 'dataset'"),
     (",69.75,imagenet,4", ",169.75,imagenet,4", "column 'value'.*between 0 and 100"),
     ("900", "nine", ":4: column 'memory_kib'"),
-    (",,,1,\n", ",,,1,", "does not end in a line break"),
+    (",,,1,\n", ",,,1,", "has no line break"),
 ])
 def test_own_csv_refuses(old, new, message):
     assert old in CSV
@@ -519,7 +523,7 @@ def test_own_csv_without_rows():
         _csv(CSV.splitlines(True)[0], "own.csv")
 
 
-# --------------------------------------------------------------------------------------------------------- own boards
+# ------------------------------------------------------------------------------------------ own boards
 
 BOARD = """\
 device_id: my_board_1
@@ -653,8 +657,6 @@ def test_an_interrupted_addition_leaves_whole_tables_and_can_be_repeated(own, mo
     with pytest.raises(DataError, match="cannot be written: No space left"):
         own_board.add_device(board, log, data)
     assert "measurements.csv" not in _tables(data) and not [p for p in data.rglob(".*")]
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
-    monkeypatch.setattr(os, "replace", move)
     monkeypatch.undo()
     own_board.add_device(board, log, data)
     assert len(pd.read_csv(data / "facts" / "own" / "measurements.csv")) == 3 and before != _tables(data)

@@ -77,8 +77,8 @@ def _row(rows: Rows, line: int, cells: dict, device: dict[str, str], **task: str
 
 def _column(rows: Rows, line: int, name: str) -> str | tuple[str, str]:
     plain = name.lower()
-    if accuracy := re.fullmatch(r"(?:float|accuracy)\s*\(?([\w ]*)\)?", plain):
-        return METRICS.get(accuracy[1].strip(), (slug(accuracy[1]) or "unstated", ""))
+    if accuracy := re.fullmatch(r"(?:float|accuracy)\s*\(?(.*?)\)?", plain):
+        return METRICS.get(slug(accuracy[1]), (slug(accuracy[1]) or "unstated", ""))
     found = next((cell for start, cell in COLUMNS.items() if plain.startswith(start)), None)
     if found is None:
         raise rows.error(line, f"column {name[:40]!r} is unknown")

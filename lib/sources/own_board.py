@@ -41,7 +41,8 @@ def read_board(path: str | Path, named: bool = True) -> Board:
             raise rows.error(line, f"field '{name}': {str(value)[:40]!r} is not a {wanted}")
         board[name] = " ".join(str(value).split()) if text_cell else value
         rule = pa.DataFrameSchema({name: DEVICES.columns[name]})
-        check(pd.DataFrame({name: [board[name]]}).astype(str if text_cell else float), rule, rows.file, [line])
+        cell = pd.DataFrame({name: [board[name]]}).astype(str if text_cell else float)
+        check(cell, rule, rows.file, [line])
     if named and not board.get("device_id"):
         raise rows.error(1, "field 'device_id' is missing: a name such as my_board_1")
     return board

@@ -33,7 +33,7 @@ def read(file: str, task_types: Mapping[str, str] | None = None, processor: str 
     as ``device_id``.
     """
     if not read_text(file).endswith("\n"):
-        raise DataError(f"{file}: the last line does not end in a line break: the text may be cut")
+        raise DataError(f"{file}: the last line has no line break: the text may be cut")
     table = read_table(file, TABLE, required=REQUIRED)
     if table.empty:
         raise DataError(f"{file}: no row follows the names of the columns")

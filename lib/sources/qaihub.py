@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 def load_yaml(rows: Rows, text: str, generated: bool = True) -> dict:
     """Mapping of a YAML text; every mapping in it has its line under :data:`LINE`."""
     if generated and not text.endswith("\n"):
-        raise rows.error(text.count("\n") + 1, "the last line does not end in a line break: the text may be cut")
+        raise rows.error(text.count("\n") + 1, "the last line has no line break: the text may be cut")
     try:
         content = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
