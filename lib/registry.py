@@ -94,7 +94,8 @@ def traits(models: pd.DataFrame, shapes: pd.DataFrame, model_id: str, input_shap
     out |= {c: out[c] or _number(base[c]) for c in ("params_m", "size_mib")}
     out |= {"input_shape": shape, "provenance": exact.get("provenance") or base["provenance"]}
     for column in ("macs_m", "macts_m") if base["architecture"] == "cnn" and (here := area(str(shape))) else ():
-        stated = [(a, v) for r in known if (a := area(str(r["input_shape"]))) and (v := _number(r[column]))]
+        stated = [(a, v) for r in known if (a := area(str(r["input_shape"]))) and (v := _number(r[column]))
+                  and r["input_shape"][-2:] == shape[-2:]]  # as many channels
         if out[column] is None and stated:
             nearest, value = min(stated, key=lambda item: max(item[0] / here, here / item[0]))
             out[column], out["provenance"] = value * here / nearest, "computed:scaled by height times width"
