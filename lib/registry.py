@@ -1,8 +1,8 @@
 """Canonical registries: one row per architecture, device and task over all sources.
 
-``python -m lib.registry`` rebuilds ``data/registry/{models,model_shapes,devices,tasks}.csv`` from the fact tables and
-the hand-kept tables of ``data/registry/overrides``. No cell is guessed: ``provenance`` names for each filled cell its
-kind (published, computed, data sheet, common knowledge) and where it comes from.
+``python -m lib.registry`` rebuilds ``data/registry/{models,model_shapes,devices,tasks}.csv`` from facts and
+the hand-kept tables of ``data/registry/overrides``. No cell is guessed: ``provenance`` names for every filled
+cell its kind (published, computed, data sheet, common knowledge) and where it comes from.
 """
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import pandas as pd
 from lib import paths
 
 Row = dict[str, str]
+OVERRIDES = paths.REGISTRY / "overrides"
 FIGURES = ["params_m", "macs_m", "macts_m", "size_mib"]
 CELLS = ("device_name vendor soc device_class isa core_type cores clusters clock_mhz simd dotprod peak_gmacs "
-         "peak_gmacs_int8 ram_mib mem_type mem_bandwidth_gbs flash_mib l1_kib l2_kib gpu gpu_clock_mhz npu npu_tops "
-         "tdp_w process_nm year os note").split()
+         "peak_gmacs_int8 ram_mib mem_type mem_bandwidth_gbs flash_mib l1_kib l2_kib gpu gpu_clock_mhz npu "
+         "npu_tops tdp_w process_nm year os note").split()
 #: Sources by how exactly they state parameters and MACs; a figure of an earlier one is preferred.
 PRIORITY = "torchvision counted mlperf_tiny ncnn nxp hailo stm32 ti vitis model_traits qaihub".split()
 COUNTED = {"ncnn", "mlperf_tiny"}  # counted in the network's file what others state on a page
@@ -31,7 +32,8 @@ METRICS = "top1 map50_95 mask_map50_95 keypoint_ap miou auc accuracy map map50".
 AGREEMENT = 0.10  # figures of one network differ less than this share, else its row has a ``conflict``
 _INDEX: list = []  # rows of the tables that traits() last saw, by model
 #: The four tables, every cell text, empty when unknown.
-Registries = NamedTuple("Registries", [(t, pd.DataFrame) for t in ("models", "devices", "tasks", "model_shapes")])
+Registries = NamedTuple("Registries", [
+    (table, pd.DataFrame) for table in "models devices tasks model_shapes".split()])
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -40,7 +42,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def lookup(registry: pd.DataFrame, key: str) -> Row:
-    """Map every identifier and alias of a registry to its row; an alias ``source:name`` is of that source alone.
+    """Every identifier and alias of a registry -> its row; an alias ``source:name`` is of that source alone.
 
     Raises ValueError if one name belongs to two rows.
     """
@@ -64,21 +66,19 @@ def area(shape: str) -> float | None:
     return float(match[1]) * float(match[2]) if match else None
 
 
-def pretraining_parent(name: str, overrides: Path = paths.REGISTRY / "overrides") -> str:
-    """Data set whose images a pre-training saw (``moco_v2_imagenet`` -> ``imagenet``), to compare with ``parent``."""
+def pretraining_parent(name: str, overrides: Path = OVERRIDES) -> str:
+    """``parent`` of the data set whose images a pre-training saw: ``moco_v2_imagenet`` -> ``imagenet``."""
     rules = read(overrides / "pretraining.csv").itertuples(index=False, name=None)
     datasets = read(overrides / "datasets.csv").set_index("dataset")["parent"]
     return next((parent for rule, parent in rules if re.fullmatch(rule, name)), datasets.get(name) or name)
 
 
-def traits(models: pd.DataFrame, shapes: pd.DataFrame, model_id: str, input_shape: str = "") -> dict[str, object]:
-    """Parameters, MACs, activations and size of an architecture at one input shape (none: the reference shape).
+def traits(models: pd.DataFrame, shapes: pd.DataFrame, model_id: str, input_shape: str = "") -> dict:
+    """``params_m, macs_m, macts_m, size_mib`` (floats or None) of an architecture at one input shape.
 
-    Figures of that shape where there are. MACs and activations of convolutional networks are else scaled from the
-    image size nearest in area by the ratio of height times width (``provenance`` then is ``computed:...``).
-
-    Returns ``params_m, macs_m, macts_m`` (millions), ``size_mib`` (floats or None), ``input_shape``, ``provenance``.
-    Raises ValueError for an unknown architecture.
+    Figures of that shape where there are. MACs and activations of convolutional networks are else scaled from
+    the image size nearest in area by the ratio of height times width; ``provenance`` then says ``computed``.
+    No shape means the reference shape of the registry. Raises ValueError for an unknown architecture.
     """
     if not (_INDEX and _INDEX[0] is models and _INDEX[1] is shapes):
         rows: dict[str, list[dict]] = defaultdict(list)
@@ -89,11 +89,13 @@ def traits(models: pd.DataFrame, shapes: pd.DataFrame, model_id: str, input_shap
     if base is None:
         raise ValueError(f"models.csv: no architecture '{model_id}'")
     shape = canonical_shape(input_shape) or base["input_shape"]
-    exact = next((r for r in known if r["input_shape"] == shape), base if shape == base["input_shape"] else {})
+    same = base if shape == base["input_shape"] else {}
+    exact = next((r for r in known if r["input_shape"] == shape), same)
     out: dict[str, object] = {c: _number(exact.get(c)) for c in FIGURES}
     out |= {c: out[c] or _number(base[c]) for c in ("params_m", "size_mib")}
     out |= {"input_shape": shape, "provenance": exact.get("provenance") or base["provenance"]}
-    for column in ("macs_m", "macts_m") if base["architecture"] == "cnn" and (here := area(str(shape))) else ():
+    here = area(str(shape)) if base["architecture"] == "cnn" else None
+    for column in ("macs_m", "macts_m") if here else ():
         stated = [(a, v) for r in known if (a := area(str(r["input_shape"]))) and (v := _number(r[column]))
                   and r["input_shape"][-2:] == shape[-2:]]  # as many channels
         if out[column] is None and stated:
@@ -130,46 +132,48 @@ def _mode(values: Iterable[str]) -> str:
 
 
 def _model_rows(facts: Path, overrides: Path) -> tuple[Row, dict[str, list[dict]]]:
-    """Canonical model of each spelling; and by canonical model the rows of every table, the preferred ones first."""
+    """Spelling -> canonical model; canonical model -> its rows of every table, the preferred ones first."""
     names: Row = {}
     for row in read(facts / "model_traits" / "model_id_map.csv").itertuples():
-        names |= {alias: row.model_id for alias in (row.timm_architecture, *row.on_device_model_ids.split("|"))}
+        names |= dict.fromkeys([row.timm_architecture, *row.on_device_model_ids.split("|")], row.model_id)
     names |= _pairs(overrides / "model_aliases.csv")  # these win; one that names itself keeps a network apart
     names = {alias: names.get(model, model) for alias, model in names.items()}
     columns = [*"model_id family architecture task_type dataset input_shape precision year".split(), *FIGURES]
     frames = [read(overrides / "figures.csv").assign(source="counted", described=True)]
     for source, table, frame in _tables(facts):
         if "model_id" in frame:
-            keep = columns if table.startswith("models") else ["model_id", "task_type", "input_shape"]
-            frames.append(frame.reindex(columns=keep, fill_value="").drop_duplicates().assign(
-                source=source, described=table.startswith("models")))
+            known = table.startswith("models")
+            keep = columns if known else ["model_id", "task_type", "input_shape"]
+            frame = frame.reindex(columns=keep, fill_value="").drop_duplicates()
+            frames.append(frame.assign(source=source, described=known))
     ignored = set(read(overrides / "ignored_figures.csv").iloc[:, :3].itertuples(index=False, name=None))
     groups: dict[str, list[dict]] = defaultdict(list)
-    for row in pd.concat(frames, ignore_index=True).fillna("").to_dict("records"):
+    rows = pd.concat(frames, ignore_index=True).fillna("")
+    for row in rows[rows["model_id"] != ""].to_dict("records"):
         source, published, scoped = row["source"], row["model_id"], f"{row['source']}:{row['model_id']}"
         row |= {column: "" for column in FIGURES if (source, published, column) in ignored}
         row |= {"published": scoped if scoped in names else published,
                 "input_shape": canonical_shape(row["input_shape"]),
                 "kind": row["kind"] or ("computed:" if source in COUNTED else "published:") + source}
         row["order"] = (PRIORITY.index(source) if source in PRIORITY else len(PRIORITY),
-                        row["kind"].startswith("common"), row["dataset"] not in REFERENCE_DATA, row["input_shape"],
-                        -float(row["macs_m"] or 0))  # some older names of one source print MACs for operations
+                        row["kind"].startswith("common"), row["dataset"] not in REFERENCE_DATA,
+                        row["input_shape"], -float(row["macs_m"] or 0))  # some names print MACs as operations
         groups[names.get(scoped) or names.get(published, published)].append(row)
-    return names, {model: sorted(groups[model], key=lambda r: r["order"]) for model in sorted(groups) if model}
+    return names, {model: sorted(groups[model], key=lambda r: r["order"]) for model in sorted(groups)}
 
 
 def _best(rows: list[dict], column: str) -> tuple[str, str]:
-    """Preferred figure of a column and its kind: the first, among those near the median when three sources state it."""
+    """First figure of a column and its kind; where three sources state one, the first near the median."""
     stated = [r for r in rows if r[column] and (column != "size_mib" or r["precision"] in ("", "fp32"))]
     middle = median([float(r[column]) for r in stated] or [0])
     near = [r for r in stated if abs(float(r[column]) - middle) <= AGREEMENT * middle]
-    best = (near if near and len({r["source"] for r in stated}) > 2 else stated or [{column: "", "kind": ""}])[0]
-    return best[column], best["kind"]
+    chosen = near if near and len({r["source"] for r in stated}) > 2 else stated
+    return (chosen[0][column], chosen[0]["kind"]) if chosen else ("", "")
 
 
 def _disagreement(rows: list[dict], column: str) -> str:
     """``macs_m 17% (hailo 3490, torchvision 4089)`` when figures differ by more than the agreed share."""
-    stated = sorted((float(r[column]), f"{r['source']} {r[column]}") for r in rows if r[column]) or [(1.0, "")]
+    stated = sorted((float(r[column]), f"{r['source']} {r[column]}") for r in rows if r[column]) or [(1, "")]
     (low, least), (high, most) = stated[0], stated[-1]
     return f"{column} {high / low - 1:.0%} ({least}, {most})" if high > (1 + AGREEMENT) * low else ""
 
@@ -188,12 +192,13 @@ def _models(facts: Path, overrides: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             known += [row] if row["provenance"] else []
         # The reference shape is one with MACs, best that of the original paper (224 x 224 for classifiers).
         reference = min(known, key=lambda r: (r["macs_m"] == "", r["input_shape"] != "224x224x3"), default={})
-        row = {"model_id": model, "note": notes.get(model, ""), "task_type": _mode(r["task_type"] for r in rows),
-               "input_shape": reference.get("input_shape") or _mode(r["input_shape"] for r in rows),
-               "aliases": _aliases({r["published"] for r in rows} | {a for a in names if names[a] == model}, model)}
-        here, kinds = [r for r in described if r["input_shape"] == row["input_shape"]], {}
-        for column in FIGURES:
-            row[column], kinds[column] = _best(described if column in ("params_m", "size_mib") else here, column)
+        shape = reference.get("input_shape") or _mode(r["input_shape"] for r in rows)
+        spelled = {r["published"] for r in rows} | {alias for alias, name in names.items() if name == model}
+        row = {"model_id": model, "aliases": _aliases(spelled, model), "input_shape": shape,
+               "task_type": _mode(r["task_type"] for r in rows), "note": notes.get(model, "")}
+        here, kinds = [r for r in described if r["input_shape"] == shape], {}
+        for column, scope in zip(FIGURES, (described, here, here, described)):
+            row[column], kinds[column] = _best(scope, column)
         if row["params_m"] and not row["size_mib"]:
             row["size_mib"] = f"{float(row['params_m']) * 4e6 / 2**20:.6g}"
             kinds["size_mib"] = "computed:4 bytes a parameter"
@@ -201,30 +206,31 @@ def _models(facts: Path, overrides: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         for column in ("family", "architecture", "year"):
             stated = _mode(r[column] for r in described)
             row[column], kinds[column] = rule.get(column) or stated, "common knowledge:name"
-            if column == "year" and not rule.get(column):
-                kinds[column] = next((f"published:{r['source']}" for r in described if r["year"] == stated), "")
-        row["conflict"] = "; ".join(filter(None, (_disagreement(described, "params_m"), _disagreement(here, "macs_m"))))
-        models.append(row | {"provenance": _join(kinds, row)})
+            if column == "year" and stated and not rule.get(column):
+                kinds[column] = "published:" + next(r["source"] for r in described if r["year"] == stated)
+        conflicts = _disagreement(described, "params_m"), _disagreement(here, "macs_m")
+        models.append(row | {"provenance": _join(kinds, row), "conflict": "; ".join(filter(None, conflicts))})
         shapes += known
-    columns = [*"model_id aliases family architecture task_type input_shape".split(), *FIGURES, "year", "provenance"]
-    return (pd.DataFrame(models, columns=[*columns, "conflict", "note"]),
+    columns = [*"model_id aliases family architecture task_type input_shape".split(), *FIGURES, "year"]
+    return (pd.DataFrame(models, columns=[*columns, "provenance", "conflict", "note"]),
             pd.DataFrame(shapes, columns=["model_id", "input_shape", *FIGURES, "provenance"]))
 
 
 def _published(column: str, rows: list[dict]) -> tuple[str, str]:
     """First stated cell and its kind; a source says in its note which cells are common knowledge."""
     row = next((r for r in rows if r.get(column)), {column: "", "note": "", "source": ""})
-    known, stem = row["note"].partition("spec: common knowledge")[2].partition(";")[0], column.partition("_")[0].rstrip("s")
-    common = re.search(rf"\b{column}\b" + (f"|{stem}" if len(stem) > 2 else ""), known, re.IGNORECASE)
+    known, stem = row["note"].partition("spec: common knowledge")[2], column.partition("_")[0].rstrip("s")
+    pattern = rf"\b{column}\b" + (f"|{stem}" if len(stem) > 2 else "")
+    common = re.search(pattern, known.partition(";")[0], re.IGNORECASE)
     return row[column], f"{'common knowledge' if common else 'published'}:{row['source']}"
 
 
 def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
-    """Fill what follows from the clusters of cores, ``4xcortex-a76@2400 4xcortex-a55@1800`` (MHz), fastest first.
+    """Fill what follows from the clusters, ``4xcortex-a76@2400 4xcortex-a55@1800`` (MHz), the fastest first.
 
-    Peak = sum over clusters of cores x MHz x multiply-accumulates a cycle / 1000, in 10^9 a second. ``cores.csv`` holds
-    those of one core: fp32 lanes x pipes of its vector unit; in int8 four times as many with dot-product instructions,
-    else twice (widening multiply). Clusters of cores without that figure add nothing.
+    Peak = sum over clusters of cores x MHz x multiply-accumulates a cycle / 1000, in 10^9 a second.
+    ``cores.csv`` holds those of one core: fp32 lanes x pipes of its vector unit; in int8 four times as many with
+    dot-product instructions, else twice (widening multiply). Clusters without that figure add nothing.
     """
     names = {a: name for name, core in cores.items() for a in core["aliases"].split("|") if a}
     core = row["core_type"].lower().partition(",")[0].replace(" + ", "+")
@@ -237,22 +243,25 @@ def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
     # A board's own clock, where it is published, is that of its fastest cluster.
     clusters[0] = (*clusters[0][:2], row["clock_mhz"] or clusters[0][2])
     row["clusters"] = " ".join(f"{n}x{name}" + (f"@{mhz}" if mhz else "") for n, name, mhz in clusters)
-    first, sheet = cores.get(clusters[0][1], {}), f"data sheet:{clusters[0][1]}"
-    derived = {"core_type": "+".join(dict.fromkeys(name for _, name, _ in clusters)), "clock_mhz": clusters[0][2],
-               "cores": str(sum(int(n) for n, _, _ in clusters)), "l1_kib": row["l1_kib"] or first.get("l1_kib", "")}
-    derived |= {c: first.get(c, "") for c in ("isa", "simd", "dotprod")}
-    for column, per_cycle in (("peak_gmacs", "macs_fp32"), ("peak_gmacs_int8", "macs_int8")):
-        rates = [int(n) * float(mhz or 0) * float(cores.get(name, {}).get(per_cycle) or 0) for n, name, mhz in clusters]
-        derived[column] = f"{sum(rates) / 1000:.6g}" if rates[0] else ""
-    for column, value in derived.items():
-        origin = ("computed:cores x clock x multiply-accumulates a cycle" if column.startswith("peak") else
-                  kinds["clusters"] if column in ("core_type", "clock_mhz", "cores") else sheet)
-        kinds[column] = kinds[column] if row[column] else origin
-        row[column] = value or row[column]
+    layout = {"core_type": "+".join(dict.fromkeys(name for _, name, _ in clusters)),
+              "cores": str(sum(int(n) for n, _, _ in clusters)), "clock_mhz": clusters[0][2]}
+    first = cores.get(clusters[0][1], {})
+    sheet = {c: first.get(c, "") for c in ("isa", "simd", "dotprod")}
+    sheet["l1_kib"] = row["l1_kib"] or first.get("l1_kib", "")
+    peaks = {}
+    for column, figure in (("peak_gmacs", "macs_fp32"), ("peak_gmacs_int8", "macs_int8")):
+        each = [(int(n) * float(mhz or 0), cores.get(name, {}).get(figure)) for n, name, mhz in clusters]
+        peak = sum(cycles * float(macs or 0) for cycles, macs in each) / 1000
+        peaks[column] = f"{peak:.6g}" if each[0][0] and each[0][1] else ""
+    for cells, kind in ((layout, kinds["clusters"]), (sheet, f"data sheet:{clusters[0][1]}"),
+                        (peaks, "computed:cores x clock x multiply-accumulates a cycle")):
+        for column, value in cells.items():
+            kinds[column] = kinds[column] if row[column] else kind
+            row[column] = value or row[column]
 
 
 def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
-    """One row per board, phone, chip or machine; hand-kept cells win over published ones, those over the chip's."""
+    """One row per board or chip; hand-kept cells win over published ones, and those over the chip's."""
     names, boards = (_pairs(overrides / f"{table}.csv") for table in ("device_aliases", "boards"))
     socs, cores = ({row[key]: row for row in read(overrides / f"{table}.csv").to_dict("records")}
                    for table, key in (("socs", "soc_group"), ("cores", "core")))
@@ -263,9 +272,9 @@ def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
         for row in frame.assign(source=source).to_dict("records"):
             groups[names.get(row["device_id"], row["device_id"])].append(row)
     for device in sorted(groups):
-        row = {"device_id": device, "soc_group": boards.get(device, device), "aliases": _aliases(
-            [r["device_id"] for r in groups[device]] + [a for a, d in names.items() if d == device], device)}
-        kinds: Row = {}
+        spelled = {r["device_id"] for r in groups[device]} | {a for a, d in names.items() if d == device}
+        row, kinds = {"device_id": device, "soc_group": boards.get(device, device)}, {}
+        row["aliases"] = _aliases(spelled, device)
         for column in CELLS:
             row[column], kinds[column] = _published(column, groups[device])
             value = socs.get(row["soc_group"], {}).get(column)
@@ -273,7 +282,8 @@ def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
                 row[column], kinds[column] = value, f"data sheet:{row['soc_group']}"
         for cell in cells[device]:
             row[cell["column"]], kinds[cell["column"]] = cell["value"], f"{cell['kind']}:{cell['basis']}"
-        row["mem_type"] = re.sub(r"^(INTERNAL SRAM|RAM)$", "SRAM", re.sub(r"-\d+$", "", row["mem_type"].upper()))
+        memory = re.sub(r"-\d+$", "", row["mem_type"].upper())
+        row["mem_type"] = "SRAM" if memory in ("RAM", "INTERNAL SRAM") else memory
         _processor(row, kinds, cores)
         out.append(row | {"provenance": _join(kinds | {"device_name": "", "note": ""}, row)})
     return pd.DataFrame(out, columns=["device_id", "aliases", "soc_group", *CELLS, "provenance"])
@@ -289,16 +299,17 @@ def _tasks(facts: Path, overrides: Path) -> pd.DataFrame:
         frame = frame.rename(columns={"target_dataset": "dataset", "task_datasets": "dataset"})
         if "dataset" in frame and table != "models_more":
             frame = frame.assign(metric=frame["metric"] if "accuracies" in table else "").reindex(
-                columns=["task_type", "dataset", "metric"], fill_value="image_classification")  # targets of transfer
+                columns=["task_type", "dataset", "metric"], fill_value="image_classification")  # of transfer
             for task_type, sets, metric in frame.drop_duplicates().itertuples(index=False, name=None):
                 for name in sets.split("|") if sets == sets.lower() else ():
                     spelled[task_type, alias.get(name, name)].add(f"{task_type}/{name}")
                     metrics[task_type, alias.get(name, name)].add(metric)
-    for task_type, name in sorted(spelled):
-        cells, used, kinds = hand.get(f"{task_type}/{name}") or hand.get(name, {}), metrics[task_type, name], {}
+    for (task_type, name), used in sorted(metrics.items()):
+        cells, kinds = hand.get(f"{task_type}/{name}") or hand.get(name, {}), {}
         row = {"task": f"{task_type}/{name or 'unstated'}", "task_type": task_type, "dataset": name,
                "parent": cells.get("parent") or name or f"unstated_{task_type}",
-               "description": cells.get("description", ""), "metric": next((m for m in METRICS if m in used), _mode(used))}
+               "description": cells.get("description", ""),
+               "metric": next((m for m in METRICS if m in used), _mode(used))}
         row["aliases"] = _aliases(spelled[task_type, name], row["task"])
         for column in ("n_classes", "class_names", "domain"):
             stated = [r for r in described if alias.get(r["slug"], r["slug"]) == name and r[column]]
@@ -306,12 +317,12 @@ def _tasks(facts: Path, overrides: Path) -> pd.DataFrame:
             known = cells.get(column) or not stated
             kinds[column] = "common knowledge:data set" if known else f"published:{stated[0]['table']}"
         out.append(row | {"provenance": _join(kinds, row)})
-    return pd.DataFrame(out, columns="task task_type dataset aliases parent n_classes class_names description metric "
-                                     "domain provenance".split())
+    return pd.DataFrame(out, columns="task task_type dataset aliases parent n_classes class_names description "
+                                     "metric domain provenance".split())
 
 
-def build(facts: Path = paths.FACTS, overrides: Path = paths.REGISTRY / "overrides") -> Registries:
-    """Every registry, from the fact tables and the hand-kept tables. Raises ValueError for an ambiguous alias."""
+def build(facts: Path = paths.FACTS, overrides: Path = OVERRIDES) -> Registries:
+    """Every registry, from the facts and the hand-kept tables. Raises ValueError for an ambiguous alias."""
     models, shapes = _models(facts, overrides)
     registries = Registries(models, _devices(facts, overrides), _tasks(facts, overrides), shapes)
     for table, key in zip(registries, ("model_id", "device_id", "task")):
