@@ -129,11 +129,15 @@ def _folds(groups: Sequence[str], n_folds: int, seed: int) -> dict[str, int]:
     return fold
 
 
+def _group(query: Query, key: str) -> str:
+    return getattr(query, key).split("+")[0]  # a source 'ncnn+parc' belongs to the vendor of its latencies
+
+
 def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int = 0, extra: Sequence[Query] = ()) -> Iterator[Split]:
     """Leak-free folds of a protocol.
 
-    ``extra`` queries (fine-tuning studies without a board) only ever train, and only where they share no data set with
-    the test tasks of a protocol that holds tasks out, and no family with the held-out models.
+    ``extra`` queries (fine-tuning studies without a board, boards without accuracies) only ever train, and only where
+    they share nothing with the test queries that the protocol holds out: no SoC, data set, source or family.
 
     Boards of one SoC stay together (``q.soc``), sub-sets of one data set too (``q.parent``), and so do the members of
     a model family. ``unseen_both`` trains on neither the test boards nor the test data sets.
@@ -159,7 +163,7 @@ def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int 
     keys = {"unseen_task": ("parent",), "unseen_both": ("soc", "parent"), "unseen_source": ("source",)}.get(protocol, ("soc",))
     folds = []
     for key in keys:
-        group = [getattr(q, key).split("+")[0] if key == "source" else getattr(q, key) for q in queries]
+        group = [_group(q, key) for q in queries]
         if len(set(group)) < 2:
             raise ValueError(f"{protocol}: only one {key} ('{group[0] if group else 'none'}') in the queries, nothing to hold out")
         table = _folds(group, n_folds, seed)
@@ -168,11 +172,8 @@ def splits(queries: Sequence[Query], protocol: str, n_folds: int = 5, seed: int 
     for number, cell in enumerate(cells):
         test = [q for q, *f in zip(queries, *folds) if tuple(f) == cell]
         train = [q for q, *f in zip(queries, *folds) if all(a != b for a, b in zip(f, cell))]
-        if "parent" in keys:
-            held_out = {q.parent for q in test}
-            train += [q for q in extra if q.parent not in held_out]
-        else:
-            train += extra
+        held_out = [{_group(q, key) for q in test} for key in keys]
+        train += [q for q in extra if not any(_group(q, key) in out for key, out in zip(keys, held_out))]
         if test:
             yield Split(number, train, test, int(shots[1]) if shots else 0)
 

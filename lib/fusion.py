@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lib.benchmark import Query
 from lib.metrics import METRICS
 from lib.spider import TokenNetwork
-from lib.tokens import Batch, HardwareTokens, TaskTokens, Vocabulary, priorities_vector
+from lib.tokens import PTM_NUMBERS, Batch, HardwareTokens, TaskTokens, Vocabulary, priorities_vector
 from lib.training import Example, TokenRanker
 
 #: Weightings that Fusion trains on; those of metrics that a query lacks are skipped.
@@ -36,16 +36,19 @@ class FusionNetwork(TokenNetwork):
     """Context = µ(T, H) and a token of the priorities; the priorities also choose the direction that is scored.
 
     A token alone shifts all PTMs alike; the product of state and priorities lets two weightings order them differently.
+    The same product with the PTM's numbers is the straight line of MACs and parameters that attention refines.
     """
 
     def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, *, hardware: bool = True, **options: bool) -> None:
         super().__init__(vocabulary, dim, heads, **options)
         self.task, self.hardware, self.use_hardware = TaskTokens(dim), HardwareTokens(vocabulary, dim), hardware
         self.priorities = nn.Sequential(nn.Linear(len(METRICS), dim), nn.GELU(), nn.Linear(dim, dim))
-        self.direction = nn.Linear(len(METRICS), dim)
+        self.direction, self.line = nn.Linear(len(METRICS), dim), nn.Linear(len(METRICS), len(PTM_NUMBERS))
 
-    def score(self, states: Tensor, priorities: Tensor) -> Tensor:
-        return self.head(states) + (states * self.direction(priorities).unsqueeze(1)).sum(-1, keepdim=True)
+    def score(self, states: Tensor, batch: Batch, priorities: Tensor) -> Tensor:
+        chosen = (states * self.direction(priorities).unsqueeze(1)).sum(-1, keepdim=True)
+        line = (batch.numbers.nan_to_num() * self.line(priorities).unsqueeze(1)).sum(-1, keepdim=True)
+        return self.head(states) + chosen + line
 
     def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
         parts = [self.task(batch)]
@@ -59,9 +62,6 @@ class Fusion(TokenRanker):
     """Learns the weighted Copeland ranking itself, under many weightings at once."""
 
     network = FusionNetwork
-
-    def __init__(self, *, dim: int = 64, heads: int = 4, epochs: int = 40, **options: object) -> None:
-        super().__init__(dim=dim, heads=heads, epochs=epochs, **options)
 
     def examples(self, queries: Sequence[Query]) -> list[Example]:
         out = []

@@ -53,11 +53,8 @@ class HardwareNetwork(TokenNetwork):
     def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
         return self.hardware(batch)
 
-    def forward(self, batch: Batch, priorities: Tensor) -> Tensor:
-        return super().forward(batch, priorities) + self.line(batch.numbers[..., :2].nan_to_num())
-
-    def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
-        return super().score_blocks(batch, priorities, size) + self.line(batch.numbers[..., :2].nan_to_num())
+    def score(self, states: Tensor, batch: Batch, priorities: Tensor) -> Tensor:
+        return self.head(states) + self.line(batch.numbers[..., :2].nan_to_num())
 
 
 class HardwareRanker(TokenRanker):
@@ -79,8 +76,8 @@ class HardwareRanker(TokenRanker):
         self.config["seen"] = self.seen
         return super().fit(queries)  # type: ignore[return-value]
 
-    def __init__(self, *, seen: Sequence[str] = (), epochs: int = 60, **options: object) -> None:
-        super().__init__(epochs=epochs, **options)
+    def __init__(self, *, seen: Sequence[str] = (), epochs: int = 60, batch_size: int = 8, **options: object) -> None:
+        super().__init__(epochs=epochs, batch_size=batch_size, **options)
         self.seen = list(seen)
         self.config["seen"] = self.seen
 
@@ -111,9 +108,9 @@ class Shadow:
 
     adapts = True  # score() can use a few measurements
 
-    def __init__(self, *, seed: int = 0, epochs: int = 40, progress: bool = False, **options: object) -> None:
-        self.task = ModelSpider(seed=seed, epochs=epochs, progress=progress, **options)
-        self.hardware = HardwareRanker(seed=seed, epochs=epochs, progress=progress, **options)
+    def __init__(self, *, seed: int = 0, progress: bool = False, **options: object) -> None:
+        self.task = ModelSpider(seed=seed, progress=progress, **options)
+        self.hardware = HardwareRanker(seed=seed, progress=progress, **options)
         self.few_shot: FewShot | None = None
 
     def fit(self, queries: Sequence[Query]) -> "Shadow":

@@ -68,9 +68,9 @@ class TokenNetwork(nn.Module):
     outputs = 1
 
     def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, *, learned: bool = True, traits: bool = True,
-                 feed_forward: bool = True) -> None:
+                 feed_forward: bool = True, hide: float = 0.3) -> None:
         super().__init__()
-        self.ptm = PtmTokens(vocabulary, dim, learned=learned, traits=traits)
+        self.ptm = PtmTokens(vocabulary, dim, hide, learned=learned, traits=traits)
         self.block = SimilarityBlock(dim, heads, feed_forward=feed_forward)
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, self.outputs))
 
@@ -78,14 +78,14 @@ class TokenNetwork(nn.Module):
     def context(self, batch: Batch, priorities: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, S, dim) that every PTM attends over, and their mask (B, S)."""
 
-    def score(self, states: Tensor, priorities: Tensor) -> Tensor:
+    def score(self, states: Tensor, batch: Batch, priorities: Tensor) -> Tensor:
         """PTM states (B, M, dim) after attention -> (B, M, outputs)."""
         return self.head(states)
 
     def forward(self, batch: Batch, priorities: Tensor) -> Tensor:
         """(B, M, outputs)."""
         context, mask = self.context(batch, priorities)
-        return self.score(self.block(self.ptm(batch), context, mask)[0], priorities)
+        return self.score(self.block(self.ptm(batch), context, mask)[0], batch, priorities)
 
     def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
         """As :meth:`forward`, the context computed once and the candidates taken ``size`` at a time."""
@@ -93,7 +93,7 @@ class TokenNetwork(nn.Module):
         parts = []
         for start in range(0, batch.candidates.shape[1], size):
             block = Batch(**{**vars(batch), "numbers": batch.numbers[:, start:start + size], "words": batch.words[:, start:start + size]})
-            parts.append(self.score(self.block(self.ptm(block), context, mask)[0], priorities))
+            parts.append(self.score(self.block(self.ptm(block), context, mask)[0], block, priorities))
         return torch.cat(parts, 1)
 
 

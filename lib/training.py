@@ -99,8 +99,8 @@ class TokenRanker(ABC):
     network: type[nn.Module]
     padding = 0.0  # target of an absent candidate
 
-    def __init__(self, *, dim: int = 64, heads: int = 4, epochs: int = 40, learning_rate: float = 3e-3,
-                 batch_size: int = 32, loss: str = "plackett_luce", seed: int = 0, progress: bool = False,
+    def __init__(self, *, dim: int = 64, heads: int = 4, epochs: int = 40, learning_rate: float = 2e-3,
+                 batch_size: int = 16, loss: str = "plackett_luce", seed: int = 0, progress: bool = False,
                  **network: object) -> None:
         self.config = dict(dim=dim, heads=heads, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size,
                            loss=loss, seed=seed, **network)
