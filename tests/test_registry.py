@@ -166,6 +166,24 @@ def test_counts_agree_with_what_sources_publish():
     assert len(both) > 60 and error.abs().quantile(0.9) < 0.01 and error.abs().max() < 0.06
 
 
+def test_parameters_taken_from_int8_weights(built):
+    """One byte a parameter: close where the count is known, and as published where it is used."""
+    alias = registry.lookup(built.models, "model_id")
+    known = pd.to_numeric(built.models.set_index("model_id")["params_m"])
+    table = registry.read(paths.FACTS / "stm32" / "measurements.csv")
+    table = table[(table["precision"] == "int8") & (table["flash_weights_kib"] != "")]
+    table = table.assign(row=[alias.get(f"stm32:{m}", alias[m]) for m in table["model_id"]],
+                         bytes=table["flash_weights_kib"].astype(float) * 1024 / 1e6)
+    taken = registry.read(OVERRIDES / "figures.csv")
+    taken = taken[taken["kind"].str.contains("int8 weights")].set_index("model_id")["params_m"].astype(float)
+    counted = rows(table[~table["row"].isin(taken.index)], dataset="imagenet")
+    ratio = counted["bytes"] / counted["row"].map(known)
+    assert len(set(counted["row"])) > 40 and 0.98 < ratio.median() < 1.05 and ratio.max() < 1.25
+    for model, params in taken.items():
+        stated = table[table["row"] == model]["bytes"]
+        assert stated.min() * 0.99 <= params <= stated.max() * 1.01, model
+
+
 def test_published_exact_counts_are_preferred(built):
     assert cell(built.models, "params_m", model_id="mobilenet_v2_1.0") == "3.504872"
     assert "params_m=published:torchvision" in cell(built.models, "provenance", model_id="mobilenet_v2_1.0")
