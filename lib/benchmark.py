@@ -11,6 +11,7 @@ The rules of each join, all tested:
 """
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -502,3 +503,19 @@ def platform_specs(device: Mapping[str, object], processor: str | None = None, r
         except (TypeError, ValueError):
             specs[name] = str(value).strip().lower()
     return specs
+
+
+def thin(queries: Sequence[Query], per_platform: int = 4, seed: int = 0) -> list[Query]:
+    """At most ``per_platform`` tasks of each platform, drawn at random: every board keeps a voice at a fraction of the cost."""
+    groups: dict[str, list[Query]] = {}
+    for q in queries:
+        groups.setdefault(f"{q.suite} {q.platform}", []).append(q)
+    keep = {id(q) for name, same in sorted(groups.items())
+            for q in np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(np.array(same, object))[:per_platform]}
+    return [q for q in queries if id(q) in keep]
+
+
+def study_queries(benchmark: Benchmark, seed: int = 0) -> tuple[list[Query], list[Query]]:
+    """The queries that the study evaluates on, and those that only train (fine-tuning studies, boards without accuracies)."""
+    suites = {name: build_queries(benchmark, name) for name in SUITES}
+    return suites["mcu"] + thin(suites["sbc"], seed=seed) + suites["npu"], transfer_queries(benchmark) + suites["latency"]
