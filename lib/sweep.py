@@ -12,17 +12,21 @@ import time
 from pathlib import Path
 from typing import Callable, Sequence
 
+import numpy as np
 import pandas as pd
+from scipy.stats import studentized_range, wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 from lib import paths
 from lib.benchmark import Query, build_queries, load_benchmark, study_queries
-from lib.evaluation import RANKERS, Ranker, cross_validate
+from lib.evaluation import RANKERS, Ranker, bootstrap_interval, cross_validate
 from lib.fusion import Fusion
 from lib.shadow import Shadow
 
 WEIGHTINGS = {"balanced": {"accuracy": 1, "latency": 1}, "quality first": {"accuracy": 2, "latency": 1},
               "speed first": {"accuracy": 1, "latency": 2}, "accuracy": {"accuracy": 1}, "latency": {"latency": 1}}
 PROTOCOLS = ("unseen_device", "unseen_task", "unseen_both", "unseen_source", "unseen_model", "few_shot(5)")
+FOLDS = {"unseen_both": 3, "ablation_device": 3, "ablation_task": 3}  # unseen_both trains once per pair of folds
 VALUES = ["tau", "regret", "hit3", "accuracy_loss", "latency_ratio"]
 
 #: What each departure from the published design is worth: one switch at a time.
@@ -68,6 +72,63 @@ def run(name: str, rankers: dict[str, Callable[[int], Ranker]], queries: Sequenc
     return path
 
 
+def load(name: str, folder: Path = paths.RESULTS) -> pd.DataFrame:
+    """A committed table of the sweep.
+
+    Raises
+    ------
+    ValueError
+        The table is missing.
+    """
+    path = folder / f"{name}.csv"
+    if not path.exists():
+        raise ValueError(f"{path}: the sweep has no such table; run python -m lib.sweep --only {name}")
+    return pd.read_csv(path)
+
+
+def intervals(table: pd.DataFrame, by: Sequence[str] = ("ranker",), value: str = "tau", draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Mean over groups, each group counted once, with a 95 % bootstrap interval over groups.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``by`` and ``estimate, low, high, groups, queries``.
+    """
+    rows = []
+    for key, part in table.dropna(subset=[value]).groupby(list(by), sort=False):
+        means = part.groupby("group")[value].mean()
+        estimate, low, high = bootstrap_interval(means.to_numpy(), draws=draws, seed=seed)
+        queries = part.groupby(["seed", "priorities", "ranker"])["queries"].sum().max()
+        rows.append(dict(zip(by, key)) | {"estimate": estimate, "low": low, "high": high, "groups": len(means), "queries": int(queries)})
+    return pd.DataFrame(rows)
+
+
+def paired(table: pd.DataFrame, one: str, other: str, by: Sequence[str] = (), value: str = "tau", seed: int = 0) -> pd.DataFrame:
+    """Difference ``one - other`` of two rankers on the same groups, with a bootstrap interval and a Wilcoxon p-value.
+
+    p-values of the rows are adjusted together (Benjamini-Hochberg).
+    """
+    rows = []
+    for key, part in ([((), table)] if not by else table.groupby(list(by), sort=False)):
+        wide = part.pivot_table(index="group", columns="ranker", values=value)
+        gap = (wide[one] - wide[other]).dropna()
+        estimate, low, high = bootstrap_interval(gap.to_numpy(), seed=seed)
+        p = wilcoxon(gap).pvalue if len(gap) > 5 and (gap != 0).any() else float("nan")
+        rows.append(dict(zip(by, key)) | {"estimate": estimate, "low": low, "high": high, "groups": len(gap), "p": p})
+    out = pd.DataFrame(rows)
+    known = out["p"].notna()
+    out.loc[known, "p"] = multipletests(out.loc[known, "p"], method="fdr_bh")[1] if known.any() else None
+    return out
+
+
+def mean_ranks(table: pd.DataFrame, value: str = "tau") -> tuple[pd.Series, float]:
+    """Mean rank of each ranker over the groups (1 best), and Nemenyi's critical difference at 5 % (Demsar, JMLR 2006)."""
+    wide = table.pivot_table(index="group", columns="ranker", values=value).dropna()
+    ranks = wide.rank(axis=1, ascending=False).mean().sort_values()
+    k, n = wide.shape[1], len(wide)
+    return ranks, float(studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing of the sweep."""
     parser = argparse.ArgumentParser(prog="python -m lib.sweep", description=__doc__)
@@ -89,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                "latency_unseen_device": (blind, latency, [], "unseen_device", fast),
                "latency_few_shot_5": ({"Shadow": lambda seed: Shadow(seed=seed)}, latency, [], "few_shot(5)", fast)}
     for name in options.only or tables:
-        print(run(name, *tables[name], options.folder, seeds, options.folds, options.jobs))
+        print(run(name, *tables[name], options.folder, seeds, FOLDS.get(name, options.folds), options.jobs))
 
 
 if __name__ == "__main__":
