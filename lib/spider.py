@@ -7,6 +7,7 @@ once, and each PTM attends over itself and the shared context. The scores are eq
 from __future__ import annotations
 
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -87,14 +88,25 @@ class TokenNetwork(nn.Module):
         context, mask = self.context(batch, priorities)
         return self.score(self.block(self.ptm(batch), context, mask)[0], batch, priorities)
 
-    def score_blocks(self, batch: Batch, priorities: Tensor, size: int) -> Tensor:
-        """As :meth:`forward`, the context computed once and the candidates taken ``size`` at a time."""
+    def score_blocks(self, batch: Batch, priorities: Tensor, size: int, threads: int = 1) -> Tensor:
+        """As :meth:`forward` for one query: the context computed once, ``size`` candidates at a time.
+
+        Every block runs on one thread, so the scores do not depend on how many threads share the blocks.
+        """
         context, mask = self.context(batch, priorities)
-        parts = []
-        for start in range(0, batch.candidates.shape[1], size):
-            block = Batch(**{**vars(batch), "numbers": batch.numbers[:, start:start + size], "words": batch.words[:, start:start + size]})
-            parts.append(self.score(self.block(self.ptm(block), context, mask)[0], block, priorities))
-        return torch.cat(parts, 1)
+        context, mask = context[:, mask[0]], mask[:, mask[0]]
+
+        @torch.inference_mode()  # a thread does not inherit it
+        def block(start: int) -> Tensor:
+            rows = slice(start, start + size)
+            part = Batch(**{**vars(batch), "numbers": batch.numbers[:, rows], "words": batch.words[:, rows]})
+            return self.score(self.block(self.ptm(part), context, mask)[0], part, priorities)
+
+        starts = range(0, batch.candidates.shape[1], size)
+        if threads == 1 or len(starts) < 2 * threads:
+            return torch.cat([block(start) for start in starts], 1)
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return torch.cat(list(pool.map(block, starts)), 1)
 
 
 class SpiderNetwork(TokenNetwork):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Iterable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +36,8 @@ def image_area(shape: object) -> float:
 
 def ptm_numbers(query: Query) -> np.ndarray:
     """Traits of the candidates on a log scale, (n, len(PTM_NUMBERS)), NaN = not known; the year in decades since 2010."""
-    table = query.candidates.assign(pixels=query.candidates["input_shape"].map(image_area))
+    codes, shapes = pd.factorize(query.candidates["input_shape"])  # a million candidates share a few shapes; -1 = not stated
+    table = query.candidates.assign(pixels=np.array([*map(image_area, shapes), np.nan])[codes])
     values = table[list(PTM_NUMBERS)].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log10(np.where(values > 0, values, np.nan))
@@ -92,6 +94,10 @@ class Vocabulary:
         centre = np.where(known, numbers, 0).sum(0) / count
         scale = np.sqrt((np.where(known, numbers - centre, 0) ** 2).sum(0) / count)
         return cls(words, centre, np.where(scale > 1e-6, scale, 1.0))
+
+    def codes(self, field: str, column: pd.Series) -> np.ndarray:
+        """Index of each word of a column, (n,), 0 = unknown."""
+        return pd.Index(self.words[field], dtype=object).get_indexer(column.astype(str)) + 1
 
     def to_dict(self) -> dict:
         """Plain lists, for saving without pickle."""
@@ -152,8 +158,7 @@ def encode(queries: Sequence[Query], vocabulary: Vocabulary) -> Batch:
     numbers, words = [], []
     for q in queries:
         numbers.append((ptm_numbers(q) - vocabulary.centre) / vocabulary.scale)
-        words.append(np.stack([q.candidates[f].map(lambda v, f=f: vocabulary.index[f].get(str(v), UNKNOWN)).to_numpy(int)
-                               for f in PTM_WORDS], axis=1))
+        words.append(np.stack([vocabulary.codes(f, q.candidates[f]) for f in PTM_WORDS], axis=1))
     padded, mask = _pad(numbers, len(PTM_NUMBERS), np.float32)
     tokens = {kind: _pad([thin(q.prototypes.get(kind, np.zeros((0, d)))) for q in queries], d, np.float32)
               for kind, d in EXTRACTORS.items()}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lib.benchmark import Query
 from lib.tokens import Vocabulary, encode
 
-CHUNK = 16384  # candidates scored at once
+CHUNK = 1024  # candidates scored at once: their attention weights stay in the processor's second-level cache
 
 
 def plackett_luce(scores: Tensor, ranks: Tensor) -> Tensor:
@@ -163,11 +163,11 @@ class TokenRanker(ABC):
         """Network outputs of one query, (n, O), in blocks of candidates so that memory stays bounded."""
         if self.module is None or self.vocabulary is None:
             raise ValueError(f"{type(self).__name__} is not trained: call fit() or load() first")
-        batch = encode([query], self.vocabulary)
+        batch, threads = encode([query], self.vocabulary), torch.get_num_threads()
         weights = torch.from_numpy(np.asarray(priorities, np.float32)).reshape(1, -1)
         self.module.eval()
         with torch.inference_mode(), reproducible(0):
-            return self.module.score_blocks(batch, weights, CHUNK)[0].numpy().astype(float)
+            return self.module.score_blocks(batch, weights, CHUNK, threads)[0].numpy().astype(float)
 
     def save(self, path: Path | str) -> None:
         """Write weights, vocabulary and settings to one safetensors file (no pickle), atomically."""

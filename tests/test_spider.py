@@ -8,7 +8,6 @@ import torch
 from lib.benchmark import task_queries
 from lib.spider import ModelSpider, SimilarityBlock, ranks_of
 from lib.tokens import encode
-from lib.training import CHUNK
 from tests.helpers_queries import grid, make_query
 
 
@@ -46,13 +45,14 @@ def test_heads_must_divide_the_width() -> None:
         SimilarityBlock(30, 4)
 
 
-def test_scores_in_blocks_equal_scores_at_once() -> None:
+def test_scores_in_blocks_equal_scores_at_once_whatever_the_threads() -> None:
     queries = grid(1, 2, 9)
     ranker = ModelSpider(epochs=1, dim=16, heads=2).fit(queries)
-    batch = encode(queries[:1], ranker.vocabulary)
+    batch, weights = encode(queries[:1], ranker.vocabulary), torch.zeros(1, 1)
     with torch.no_grad():
-        parts = ranker.module.score_blocks(batch, torch.zeros(1, 1), 4)
-        assert torch.allclose(parts, ranker.module.score_blocks(batch, torch.zeros(1, 1), CHUNK), atol=1e-6)
+        one, two = (ranker.module.score_blocks(batch, weights, 2, threads) for threads in (1, 2))
+        assert torch.equal(one, two)
+        assert torch.allclose(one, ranker.module(batch, weights), atol=1e-6)
 
 
 def test_model_spider_is_blind_to_hardware() -> None:

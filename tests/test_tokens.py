@@ -62,6 +62,15 @@ def test_unknown_words_share_the_zero_embedding() -> None:
     assert torch.isfinite(module(batch)).all()
 
 
+def test_a_candidate_without_words_or_shape_is_unknown_not_wrong() -> None:
+    vocabulary, query = Vocabulary.of(grid(2, 1)), make_query()
+    query = replace(query, candidates=query.candidates.astype({"family": "category"}).assign(
+        training=np.nan, model_id=range(len(query)), input_shape=["96x96x3", None] + [np.nan] * (len(query) - 2)))
+    batch = encode([query], vocabulary)
+    assert (batch.words[..., [0, 5]] == 0).all() and (batch.words[..., 2] > 0).all()
+    assert ptm_numbers(query)[:, 4][0] == np.log10(96 * 96) and np.isnan(ptm_numbers(query)[1:, 4]).all()
+
+
 def test_learned_parts_are_hidden_only_in_training() -> None:
     vocabulary = Vocabulary.of(grid(2, 1))
     batch, module = encode(grid(2, 1), vocabulary), PtmTokens(vocabulary, 16, hide=0.9)
