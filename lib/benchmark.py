@@ -62,15 +62,17 @@ class Suite:
     left_out_datasets: tuple[str, ...] = ()  # further test sets of the same weights: near copies of one question
 
 
+OWN = "own"  # figures that a reader added (add-device)
+
 SUITES: dict[str, Suite] = {
     s.name: s
     for s in (
-        Suite("mcu", "Microcontrollers and small MPUs (ST boards)", ("stm32",), ("stm32",), "source"),
-        Suite("sbc", "Single-board computers and phones (ncnn, CPU)", ("ncnn",),
+        Suite("mcu", "Microcontrollers and small MPUs (ST boards)", ("stm32", OWN), ("stm32", OWN), "source"),
+        Suite("sbc", "Single-board computers and phones (ncnn, CPU)", ("ncnn", OWN),
               ("model_traits", "parc", "sfda", "model_spider"), "architecture", ("cpu",), ("fp32",),
               ("sbc", "mpu", "phone"), ("imagenet_a", "imagenet_r", "imagenet_real", "imagenet_sketch", "imagenet_v2")),
         Suite("npu", "NPU-class systems (Snapdragon, Dragonwing)", ("qaihub",), ("qaihub",), "runtime"),
-        Suite("latency", "Latency only (ncnn, every CPU and GPU)", ("ncnn",), (), "none"),
+        Suite("latency", "Latency only (ncnn, every CPU and GPU)", ("ncnn", OWN), (), "none"),
     )
 }
 
@@ -303,7 +305,7 @@ class _Builder:
         suite, devices = self.suite, self.benchmark.devices.set_index("device_id")
         table = self.benchmark.measurements
         table = table[table["source"].isin(suite.measurements)]
-        table = self._drop(table, table["latency_ms"].isna(), "no latency of one inference")
+        table = self._drop(table, table["kind"] != "latency", "no latency of one inference")
         table = self._drop(table, table["excluded"], "a quirk forbids ranking (component, proxy, resubmitted, suspect ...)")
         if suite.processors:
             table = self._drop(table, ~table["processor"].isin(suite.processors), "other processor")
@@ -311,7 +313,7 @@ class _Builder:
             table = self._drop(table, ~table["precision"].isin(suite.precisions), "no accuracy at this precision")
         if suite.device_classes:
             classes = table["device_id"].map(devices["device_class"])
-            table = self._drop(table, ~classes.isin(suite.device_classes), "not an IoT-class device")
+            table = self._drop(table, ~classes.isin(suite.device_classes) & (table["source"] != OWN), "not an IoT-class device")
         table = table.assign(
             processor=_target_processor(table),
             memory_kib=table["ram_kib"].fillna(table["ram_internal_kib"] + table["ram_external_kib"].fillna(0)),
