@@ -3,17 +3,15 @@
 * ``images``: mean feature of a few images a class, 1280 numbers of EfficientNet-Lite0 trained on ImageNet;
 * ``names``: one sentence vector a class name, 384 numbers of all-MiniLM-L6-v2.
 
-A task carries the kinds that are known. The sentence encoder runs when the data are built; its vectors are
-shipped in ``data/tokens``, so reading them needs NumPy alone. That a set of class prototypes describes a task
-follows Model Spider (Zhang et al., NeurIPS 2023). ``python -m lib.prototypes build`` writes the files.
+A task carries the kinds that are known. Vectors of the tasks and classes of the registry are shipped in
+``data/tokens`` (written by ``data/build/tokens.py``), so reading them needs NumPy alone. That a set of class
+prototypes describes a task follows Model Spider (Zhang et al., NeurIPS 2023).
 """
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import re
-import sys
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
@@ -86,7 +84,8 @@ def _encoder():
     return SentenceTransformer(str(MODEL_DIR), device="cpu")
 
 
-def _encode(texts: Sequence[str]) -> np.ndarray:
+def encode(texts: Sequence[str]) -> np.ndarray:
+    """Unit vectors (N, 384) float32 of sentences; ValueError that says what to install without the encoder."""
     try:
         return np.asarray(_encoder().encode(list(texts), normalize_embeddings=True), dtype=np.float32)
     except ImportError:
@@ -108,7 +107,7 @@ def from_names(names: Sequence[str], task: str = "image_classification", domain:
     tokens, texts = tokens or load_tokens(), [prompt(name, task, domain) for name in names]
     found = [tokens.lookup(*pair) for pair in zip(names, texts)]
     missing = [i for i, vector in enumerate(found) if vector is None]
-    for i, vector in zip(missing, _encode([texts[i] for i in missing]) if missing else ()):
+    for i, vector in zip(missing, encode([texts[i] for i in missing]) if missing else ()):
         found[i] = vector
     return np.stack(found).astype(np.float32)
 
@@ -230,63 +229,3 @@ def load_tokens(folder: str | Path = paths.TOKENS) -> Tokens:
                                   m["spread"][rows])
     return Tokens(n["vectors"].astype(np.float32), {text: i for i, text in enumerate(n["texts"].tolist())},
                   vocabulary, dict(zip(n["tasks"].tolist(), np.split(n["rows"], n["ends"][:-1]))), images)
-
-
-def build_names(folder: Path = paths.TOKENS, tasks: Path = paths.REGISTRY / "tasks.csv") -> None:
-    """Write ``names.npz``: a float16 vector for each different sentence of the tasks. Sentences that the
-    shipped file holds keep their vector, so that the encoder is needed for new ones only."""
-    import pandas as pd
-    rows, names = {}, {}
-    for t in pd.read_csv(tasks, keep_default_na=False, dtype=str).itertuples():
-        what = clean(f"{t.task_type} on {t.dataset}" if t.dataset else t.task_type)
-        pairs = [(prompt(name, t.task, t.domain), clean(name)) for name in t.class_names.split("|") if name]
-        if not pairs:  # no class is known: one sentence stands for the whole task
-            pairs = [(t.description or (f"{what}: {t.domain}" if t.domain else what), "")]
-        rows[t.task] = [text for text, _ in pairs]
-        names.update((text, names.get(text) or name) for text, name in pairs)
-    texts, vectors = sorted(names), {}
-    if (paths.TOKENS / "names.npz").exists():
-        with np.load(paths.TOKENS / "names.npz", allow_pickle=False) as old:
-            vectors = dict(zip(old["texts"].tolist(), old["vectors"]))
-    new = [text for text in texts if text not in vectors]
-    vectors.update(zip(new, _encode(new).astype(np.float16)) if new else ())
-    where = {text: i for i, text in enumerate(texts)}
-    np.savez_compressed(folder / "names.npz", texts=texts, names=[names[text] for text in texts],
-                        vectors=np.stack([vectors[text] for text in texts]), tasks=list(rows),
-                        rows=np.array([where[text] for each in rows.values() for text in each], np.int32),
-                        ends=np.cumsum([len(each) for each in rows.values()]))
-
-
-def build_images(source: Path, folder: Path = paths.TOKENS) -> None:
-    """Write ``images.npz`` from ``source``, one sub-folder a data set. Features are never negative, so a
-    prototype is kept in 8-bit steps of its largest value: half of float16, a turn of less than one degree."""
-    sets = {path.name: from_images(path) for path in sorted(source.iterdir()) if path.is_dir()}
-    vectors = np.concatenate([p.vectors for p in sets.values()])
-    steps = np.rint(vectors / vectors.max(axis=1, keepdims=True) * 255).astype(np.uint8)
-    classes, counts, spread = (np.concatenate(field) for field in list(zip(*sets.values()))[1:])
-    np.savez_compressed(folder / "images.npz", vectors=steps, datasets=list(sets), classes=classes,
-                        scale=(1 / np.linalg.norm(steps.astype(np.float64), axis=1)).astype(np.float32),
-                        counts=counts.astype(np.int32), spread=spread.astype(np.float32),
-                        ends=np.cumsum([len(p.classes) for p in sets.values()]))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lib.prototypes", description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["build"])
-    parser.add_argument("--images", type=Path,
-                        help="folder of data sets, each with one sub-folder a class; none: keep images.npz")
-    parser.add_argument("--out", type=Path, default=paths.TOKENS)
-    options = parser.parse_args(arguments)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        build_names(options.out)
-        if options.images:
-            build_images(options.images, options.out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

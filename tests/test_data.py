@@ -6,10 +6,11 @@ import warnings
 import pandas as pd
 import pytest
 
-from lib import paths, provenance, schema
+from data.build import provenance
+from lib import paths, schema
 
 TABLES = [p for p in provenance.files() if p.suffix == ".csv"]
-REMEDY = "run python -m lib.provenance if the change is intended"
+REMEDY = "run python -m data.build if the change is intended"
 
 
 def place(path):

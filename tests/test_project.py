@@ -10,7 +10,7 @@ import pytest
 
 from lib import paths
 
-CODE = [paths.ROOT / "lib", paths.ROOT / "tests"]
+CODE = [paths.ROOT / "lib", paths.ROOT / "tests", paths.ROOT / "data" / "build"]
 TEXT = {".md", ".py", ".yml", ".yaml", ".toml", ".txt", ".cff", ".json", ".csv", ".cfg", ".bib", ".css", ""}
 PRIVATE = re.compile(r"(?<![\w.\-/])/(?:root|home|tmp|Users|work)/|[^\w.]shared/[a-z]")
 FOLDERS = [".binder", ".ci", "chapters", "data", "lib", "tests"]

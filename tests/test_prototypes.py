@@ -1,4 +1,5 @@
 """Class prototypes: the mean itself, tasks from images and names, and the shipped vectors."""
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data.build import tokens
 from lib import paths, prototypes
 
 TOKENS = prototypes.load_tokens()
@@ -224,7 +226,7 @@ def test_damaged_or_missing_vectors_are_named(tmp_path):
 
 # ------------------------------------------------------------------------------ building
 def test_a_rebuild_from_the_same_registry_gives_the_same_file(tmp_path):
-    prototypes.build_names(tmp_path)
+    tokens.write_names(tmp_path)
     assert (tmp_path / "names.npz").read_bytes() == (paths.TOKENS / "names.npz").read_bytes()
 
 
@@ -232,15 +234,19 @@ def test_image_prototypes_survive_their_8_bit_file(coloured, tmp_path_factory):
     source, out = tmp_path_factory.mktemp("sets"), tmp_path_factory.mktemp("out")
     shutil.copytree(coloured, source / "toy")
     shutil.copy(paths.TOKENS / "names.npz", out)
-    prototypes.build_images(source, out)
+    tokens.write_images(source, out)
     exact, read = prototypes.from_images(coloured), prototypes.load_tokens(out).images["toy"]
     assert read.classes == exact.classes and read.counts.tolist() == exact.counts.tolist()
     assert (np.sum(exact.vectors * read.vectors, axis=1) > np.cos(np.radians(1))).all()
 
 
 def test_the_command_line_names_a_wrong_folder(tmp_path):
-    command = [sys.executable, "-m", "lib.prototypes", "build"]
-    got = subprocess.run([*command, "--out", str(tmp_path / "t"), "--images", str(tmp_path / "nowhere")],
-                         capture_output=True, text=True, cwd=paths.ROOT)
+    shutil.copytree(paths.TOKENS, tmp_path / "tokens")
+    shutil.copytree(paths.REGISTRY, tmp_path / "registry")
+    shutil.copy(paths.DATA / "columns.csv", tmp_path)
+    command = [sys.executable, "-m", "data.build", "tokens", "--images", str(tmp_path / "nowhere")]
+    before = (tmp_path / "tokens" / "images.npz").read_bytes()
+    got = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT,
+                         env=os.environ | {"STUDY_DATA": str(tmp_path)})
     assert got.returncode == 2 and "nowhere" in got.stderr and len(got.stderr.splitlines()) == 1
-    assert not (tmp_path / "t" / "images.npz").exists()
+    assert (tmp_path / "tokens" / "images.npz").read_bytes() == before

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pandas as pd
 import pytest
 
+from data.build import registry as build
 from lib import paths, registry
 
 OVERRIDES = paths.REGISTRY / "overrides"
@@ -13,7 +14,7 @@ KINDS = ("published", "computed", "data sheet", "common knowledge")
 
 @pytest.fixture(scope="module")
 def built():
-    return registry.build()
+    return build.build()
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,11 @@ def cell(table, column, **where):
 def test_committed_tables_are_those_of_a_rebuild(built, name):
     committed = (paths.REGISTRY / f"{name}.csv").read_text(encoding="utf-8")
     rebuilt = getattr(built, name).to_csv(index=False, lineterminator="\n")
-    assert rebuilt == committed, "run python -m lib.registry"
+    assert rebuilt == committed, "run python -m data.build"
 
 
 def test_a_rebuild_does_not_depend_on_the_run(built):
-    for again, table in zip(registry.build(), built):
+    for again, table in zip(build.build(), built):
         pd.testing.assert_frame_equal(again, table)
 
 
@@ -80,7 +81,7 @@ def test_every_fact_row_resolves(names):
         if path.stem.startswith("transferability_scores"):
             assert {f"image_classification/{t}" for t in table["dataset"]} <= set(names["task"]), place
         for pretrained in set(table.get("pretrain_dataset", [])) - {""}:
-            assert registry.pretraining_parent(pretrained), (place, pretrained)
+            assert build.pretraining_parent(pretrained), (place, pretrained)
     assert checked > 4000
 
 
@@ -413,4 +414,4 @@ def test_metrics_rank_the_main_tasks(built):
     ("cifar10", "cifar"), ("eurosat", "eurosat"), ("webli", "webli"),
 ])
 def test_what_a_pretraining_saw(pretraining, parent):
-    assert registry.pretraining_parent(pretraining) == parent
+    assert build.pretraining_parent(pretraining) == parent

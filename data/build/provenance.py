@@ -1,7 +1,6 @@
 """Metadata of ``data/``: checksums, Croissant, and the tables of the data card.
 
-``python -m lib.provenance`` rewrites ``data/checksums.sha256``, ``data/croissant.json`` and the generated parts
-of ``data/README.md``. Run it after every intended change of a table; a test fails when they do not fit.
+Run after every intended change of a table; a test fails when they do not fit.
 """
 from __future__ import annotations
 
@@ -116,7 +115,7 @@ def croissant(data: Path = paths.DATA) -> dict[str, object]:
     for path in files(data):
         place, table = path.relative_to(data).as_posix(), schema.schema_of(path)
         if table is None and path.name not in ARRAYS:
-            raise ValueError(f"{place}: neither columns.csv nor lib/provenance.py describes this file")
+            raise ValueError(f"{place}: neither columns.csv nor data/build/provenance.py describes this file")
         distribution.append(mlc.FileObject(
             id=place, name=place, content_url=place, content_size=f"{path.stat().st_size} B",
             sha256=sha256(path), encoding_formats=["text/csv" if table else "application/x-npz"],
@@ -145,9 +144,10 @@ def croissant(data: Path = paths.DATA) -> dict[str, object]:
         distribution=distribution, record_sets=records).to_json()
 
 
-if __name__ == "__main__":
-    readme = paths.DATA / "README.md"
-    readme.write_text(card(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    description = json.dumps(croissant(), indent=1, ensure_ascii=False, default=str)
-    (paths.DATA / "croissant.json").write_text(description + "\n", encoding="utf-8")
-    (paths.DATA / "checksums.sha256").write_text(checksums(), encoding="utf-8")
+def write(data: Path = paths.DATA) -> None:
+    """Renew the generated parts of the data card, the description and the checksums."""
+    readme = data / "README.md"
+    readme.write_text(card(readme.read_text(encoding="utf-8"), data), encoding="utf-8")
+    description = json.dumps(croissant(data), indent=1, ensure_ascii=False, default=str)
+    (data / "croissant.json").write_text(description + "\n", encoding="utf-8")
+    (data / "checksums.sha256").write_text(checksums(data), encoding="utf-8")

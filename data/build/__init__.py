@@ -1,0 +1,1 @@
+"""What makes the derived files of ``data/``; the study reads them and never runs this."""
