@@ -52,9 +52,10 @@ class SimilarityBlock(nn.Module):
         """
         q, own_key, own_value = (self._split(f(ptm)) for f in (self.query, self.key, self.value))
         keys, values = self._split(self.key(context)), self._split(self.value(context))
-        scale = q.shape[-1] ** -0.5
-        own = (q * own_key).sum(-1, keepdim=True) * scale
-        others = (q @ keys.transpose(-1, -2) * scale).masked_fill(~mask[:, None, None], -torch.inf)
+        q = q * q.shape[-1] ** -0.5
+        own, others = (q * own_key).sum(-1, keepdim=True), q @ keys.transpose(-1, -2)
+        if not mask.all():
+            others = others.masked_fill(~mask[:, None, None], -torch.inf)
         weights = torch.cat([own, others], -1).softmax(-1)
         mixed = weights[..., :1] * own_value + weights[..., 1:] @ values
         x = self.norm(ptm + self.dropout(self.project(mixed.transpose(1, 2).flatten(2))))
