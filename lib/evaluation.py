@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from typing import Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence
@@ -206,15 +206,20 @@ def evaluate(ranker: Ranker, split: Split, priorities: Priorities, seed: int = 0
     return rows
 
 
-def parallel(n_jobs: int = -1) -> object:
+@contextmanager
+def parallel(n_jobs: int = -1) -> Iterator[None]:
     """Context in which joblib runs: the Dask cluster at ``DASK_SCHEDULER_ADDRESS`` if set, else local processes."""
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    if address:
+    if n_jobs == 1:
+        yield
+    elif address:
         from distributed import Client
 
-        Client(address, set_as_default=True)
-        return joblib.parallel_config("dask")
-    return joblib.parallel_config("loky", n_jobs=n_jobs) if n_jobs != 1 else nullcontext()
+        with Client(address) as client, joblib.parallel_config("dask", client=client):
+            yield
+    else:
+        with joblib.parallel_config("loky", n_jobs=n_jobs):
+            yield
 
 
 def cross_validate(rankers: Mapping[str, Callable[[int], Ranker]], queries: Sequence[Query], protocol: str,

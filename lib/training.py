@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,17 +59,21 @@ def pairwise_logistic(scores: Tensor, ranks: Tensor) -> Tensor:
 LOSSES = {"plackett_luce": plackett_luce, "pairwise_logistic": pairwise_logistic}
 
 
+_ONE_AT_A_TIME = threading.RLock()  # torch has one generator a process; a cluster's worker may train in several threads
+
+
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
     """One thread and a seeded generator: the same numbers whatever the machine's thread count."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with _ONE_AT_A_TIME:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 class Example(NamedTuple):
