@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 from pathlib import Path
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -37,74 +37,62 @@ class DataError(ValueError):
     """A table breaks its schema; the message is one line."""
 
 
-def _text(kind: str, rule: str) -> tuple[Callable[[pd.Series], pd.Series], str]:
+def _check(kind: str, rule: str) -> pa.Check:
+    """Rule of a column of words, patterns, numbers or counts."""
     if kind == "word":
-        return lambda cells: cells.isin(rule.split(", ")), f"must be one of {rule}"
+        return pa.Check.isin(rule.split(", "), error=f"must be one of {rule}")
 
     def matches(cells: pd.Series) -> pd.Series:
         codes, distinct = pd.factorize(cells)  # cells repeat: match each distinct text once
         hit = pd.Series(distinct, dtype=str).str.fullmatch(rule).to_numpy(bool)
         return pd.Series(hit[codes], cells.index)
 
-    return matches, f"must match {rule}"
-
-
-def _number(kind: str, rule: str) -> tuple[Callable[[pd.Series], pd.Series], str]:
-    bounds = [(sign, float(limit)) for sign, limit in (part.split() for part in rule.split(", ") if part)]
-
     def inside(cells: pd.Series) -> pd.Series:
-        holds = cells.abs() < np.inf
-        for sign, limit in bounds:
-            holds &= {">": cells.gt, ">=": cells.ge, "<=": cells.le}[sign](limit)
-        return holds & cells.mod(1).eq(0) if kind == "count" else holds
+        holds = cells.abs().lt(np.inf) & (cells.mod(1).eq(0) if kind == "count" else True)
+        for sign, limit in (part.split() for part in rule.split(", ") if part):
+            holds &= {">": cells.gt, ">=": cells.ge, "<=": cells.le}[sign](float(limit))
+        return holds
 
+    if kind == "pattern":
+        return pa.Check(matches, error=f"must match {rule}")
     noun = "whole" if kind == "count" else "finite"
-    return inside, f"must be a {noun} number" + (f" and {rule}" if rule else "")
-
-
-def _column(kind: str, rule: str, required: str, description: str) -> pa.Column:
-    numeric = kind in ("number", "count")
-    holds, message = _number(kind, rule) if numeric else _text(kind, rule)
-    checks = [] if kind == "text" else [pa.Check(holds, error=message)]
-    return pa.Column(float if numeric else str, checks, nullable=not required, description=description)
+    return pa.Check(inside, error=f"must be a {noun} number" + (f" and {rule}" if rule else ""))
 
 
 def _row_check(names: list[str], rule: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
     """Rule over several columns; it holds where one of them is empty or absent."""
-
-    def check(frame: pd.DataFrame) -> pd.Series:
-        if not set(names) <= set(frame.columns):
-            return pd.Series(True, frame.index)
-        return frame[names].isna().any(axis=1) | holds(frame)
-
-    return pa.Check(check, error=f"{names[0]}|{rule}")
+    return pa.Check(lambda f: f.reindex(columns=names).isna().any(axis=1) | holds(f.reindex(columns=names)),
+                    error=f"{names[0]}|{rule}")
 
 
-def _unique(names: list[str], rule: str) -> pa.Check:
-    return pa.Check(lambda f: ~f.duplicated([n for n in names if n in f]), error=f"{names[0]}|{rule}")
-
-
+_LIMITS = {"%": 100, "fraction": 1}
 _RANGE = _row_check(
     ["latency_ms", "latency_min_ms", "latency_max_ms"], "must lie between latency_min_ms and latency_max_ms",
     lambda f: f["latency_ms"].between(f["latency_min_ms"], f["latency_max_ms"]))
-_LIMITS = {"%": 100, "fraction": 1}
 _UNIT = _row_check(
     ["value", "unit"], "must lie between 0 and 100 % (0 and 1 as a fraction)",
     lambda f: ~f["unit"].isin(_LIMITS) | f["value"].between(0, f["unit"].map(_LIMITS)))
 _ROW_CHECKS = {"measurements": [_RANGE], "accuracies": [_UNIT], "transfer/accuracies": [_UNIT]}
 
 
+def unique(names: list[str], rule: str) -> pa.Check:
+    """No two rows are equal in those of the columns that are there."""
+    return pa.Check(lambda f: ~f.duplicated([n for n in names if n in f]), error=f"{names[0]}|{rule}")
+
+
 def _schemas(dictionary: Path) -> dict[str, pa.DataFrameSchema]:
     columns: dict[str, dict[str, pa.Column]] = {}
     for row in pd.read_csv(dictionary, dtype=str, keep_default_na=False).itertuples():
         for table in row.tables.split():
-            column = _column(row.type, row.rule, row.required, row.description)
-            columns.setdefault(table, {})[row.column] = column
+            checks = [] if row.type == "text" else [_check(row.type, row.rule)]
+            columns.setdefault(table, {})[row.column] = pa.Column(
+                float if row.type in ("number", "count") else str, checks, nullable=not row.required,
+                description=row.description)
     schemas = {}
     for table, fields in columns.items():
         key = KEYS.get(table, "").split()
         same = "the row repeats an earlier one" + (f" (same {', '.join(key)})" if key else "")
-        checks = [*_ROW_CHECKS.get(table, []), _unique(key or list(fields), same)]
+        checks = [*_ROW_CHECKS.get(table, []), unique(key or list(fields), same)]
         schemas[f"{table}.csv"] = pa.DataFrameSchema(fields, checks=checks, name=table, strict=True)
     schemas["transfer/accuracies_more.csv"] = schemas["transfer/accuracies.csv"]
     return schemas
@@ -116,6 +104,11 @@ MEASUREMENTS, ACCURACIES, MODELS, DEVICES = (
     SCHEMAS[f"{table}.csv"] for table in ("measurements", "accuracies", "models", "devices"))
 TRANSFER, TASKS, SOURCES = (
     SCHEMAS[f"{table}.csv"] for table in ("transfer/accuracies", "registry/tasks", "registry/sources"))
+
+
+def is_text(column: pa.Column) -> bool:
+    """Whether a column holds text; it holds numbers else."""
+    return "float" not in str(column.dtype)
 
 
 def schema_of(path: Path) -> pa.DataFrameSchema | None:
@@ -143,7 +136,7 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema, validate: bool = Tr
     try:
         columns = _header(path, schema, schema.columns if required is None else required)
         lines = _lines(path, len(columns)) if validate else []
-        frame = _parse(path, {c: schema.columns[c].dtype for c in columns}, lines)
+        frame = _parse(path, {c: str if is_text(schema.columns[c]) else float for c in columns}, lines)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if not validate:
@@ -151,7 +144,7 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema, validate: bool = Tr
     try:
         return schema.select_columns(columns).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise _first(path, error.failure_cases, frame, lines) from None
+        raise first_failure(path, error.failure_cases, frame, lines) from None
 
 
 def _header(path: Path, schema: pa.DataFrameSchema, required: Iterable[str]) -> list[str]:
@@ -198,38 +191,33 @@ def _lines(path: Path, width: int) -> list[int]:
     return lines
 
 
-def _parse(path: Path, types: dict[str, object], lines: list[int]) -> pd.DataFrame:
+def _parse(path: Path, types: dict[str, type], lines: list[int]) -> pd.DataFrame:
     """Typed columns; the first cell that is no number is reported with its line (``lines`` may be empty)."""
-    numbers = [c for c, t in types.items() if not str(t).startswith("str")]
     options = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
     try:
-        return pd.read_csv(path, dtype={c: float if c in numbers else str for c in types}, **options)
+        return pd.read_csv(path, dtype=types, **options)
     except (ValueError, TypeError) as error:
         if not lines:
             raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
     raw = pd.read_csv(path, dtype=str, **options)
-    cases = []
-    for column in numbers:
-        bad = raw[column].notna() & pd.to_numeric(raw[column], errors="coerce").isna()
-        cases += [(column, "must be a number", row) for row in raw.index[bad]]
-    raise _first(path, pd.DataFrame(cases, columns=["column", "check", "index"]), raw, lines)
+    cases = [(column, "must be a number", row) for column in types if types[column] is float
+             for row in raw.index[raw[column].notna() & pd.to_numeric(raw[column], errors="coerce").isna()]]
+    raise first_failure(path, pd.DataFrame(cases, columns=["column", "check", "index"]), raw, lines)
 
 
-def _first(path: Path, cases: pd.DataFrame, frame: pd.DataFrame, lines: list[int]) -> DataError:
-    """The failure that comes first in the file, as an error."""
+def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame,
+                  lines: Sequence[int]) -> DataError:
+    """The first of pandera's failure cases, as an error; ``lines``: where each row of the frame begins."""
     # pandera reports a rule over several columns once for each of them; the rule names one: 'column|rule'.
-    named = cases["check"].astype(str).str.partition("|")
-    several = named[2].ne("")
-    order = {c: i for i, c in enumerate(frame.columns)}
-    cases = pd.DataFrame({
-        "index": cases["index"].astype(int), "several": several,
-        "column": cases["column"].where(~several, named[0]),
-        "rule": named[2].where(several, named[0])}).drop_duplicates()
-    cases["order"] = cases["column"].map(order)
-    first = cases.sort_values(["index", "several", "order"], kind="stable").iloc[0]
-    value = frame[first["column"]].iloc[first["index"]]
+    found = {}
+    for row, column, rule in zip(cases["index"].astype(int), cases["column"], cases["check"].astype(str)):
+        named, several, text = rule.partition("|")
+        column, rule = (named, text) if several else (column, rule)
+        found[row, bool(several), frame.columns.get_loc(column)] = rule
+    (row, _, place), rule = min(found.items())
+    value = frame.iat[row, place]
     shown = "" if pd.isna(value) else f"{value:.15g}" if isinstance(value, float) else str(value)
-    rule = "must not be empty" if first["rule"] == "not_nullable" or shown == "" else first["rule"]
-    more = f" (and {len(cases) - 1} more)" if len(cases) > 1 else ""
-    return DataError(f"{path}:{lines[first['index']]}: column '{first['column']}': value "
-                     f"{shown[:60]!r} is not allowed: {rule}{more}")
+    rule = "must not be empty" if rule == "not_nullable" or shown == "" else rule
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return DataError(f"{path}:{lines[row]}: column '{frame.columns[place]}': value {shown[:60]!r} "
+                     f"is not allowed: {rule}{more}")

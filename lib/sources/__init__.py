@@ -81,7 +81,7 @@ def check(frame: pd.DataFrame, table: pa.DataFrameSchema, file: str, lines: list
     try:
         return table.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise schema._first(file, error.failure_cases, frame, lines) from None
+        raise schema.first_failure(file, error.failure_cases, frame, lines) from None
 
 
 class Rows:
