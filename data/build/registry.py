@@ -187,7 +187,7 @@ def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
         each = [(int(n) * float(mhz or 0), cores.get(name, {}).get(figure)) for n, name, mhz in clusters]
         peak = sum(cycles * float(macs or 0) for cycles, macs in each) / 1000
         peaks[column] = f"{peak:.6g}" if each[0][0] and each[0][1] else ""
-    for cells, kind in ((layout, kinds["clusters"]), (sheet, f"data sheet:{clusters[0][1]}"),
+    for cells, kind in ((layout, kinds["clusters"]), (sheet, f"common knowledge:{clusters[0][1]}"),
                         (peaks, "computed:cores x clock x multiply-accumulates a cycle")):
         for column, value in cells.items():
             kinds[column] = kinds[column] if row[column] else kind
@@ -213,7 +213,7 @@ def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
             row[column], kinds[column] = _published(column, groups[device])
             value = socs.get(row["soc_group"], {}).get(column)
             if value and not row[column]:
-                row[column], kinds[column] = value, f"data sheet:{row['soc_group']}"
+                row[column], kinds[column] = value, f"common knowledge:{row['soc_group']}"
         for cell in cells[device]:
             row[cell["column"]], kinds[cell["column"]] = cell["value"], f"{cell['kind']}:{cell['basis']}"
         memory = re.sub(r"-\d+$", "", row["mem_type"].upper())
