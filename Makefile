@@ -25,9 +25,10 @@ bench: $(READY)  ## speed of the parts, beside their peers
 lab: $(READY)  ## JupyterLab with the chapters as notebooks
 	@$(PY) -m jupyterlab chapters
 
+# Without CHAPTER: the full comparison of rankers (hours; resumes, see lib/sweep.py).
 # make sweep CHAPTER=05_fusion GRID="seed=0,1,2 quick=true"
-sweep: $(READY)  ## one chapter with every combination of parameters
-	@$(PY) -m lib.book sweep $(CHAPTER) $(GRID)
+sweep: $(READY)  ## the full comparison of rankers, or one chapter over a grid of parameters
+	@$(if $(CHAPTER),$(PY) -m lib.book sweep $(CHAPTER) $(GRID),$(PY) -m lib.sweep)
 
 clean:  ## remove everything that was built, but not .venv
 	@rm -rf _build _run .cache .pytest_cache .hypothesis
