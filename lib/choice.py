@@ -1,7 +1,7 @@
 """From candidates to one choice: hard constraints, rules beside Copeland, and what each rule costs a simulated user."""
 from __future__ import annotations
 
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from lib.metrics import METRICS, check_priorities
 from lib.priorities import cells, opinions, scores
 
 Rule = Callable[[Query, Sequence[str], np.ndarray], np.ndarray]
+SYSTEM = r"^(.*?system [^;,]+)"  # at the start of a note of mlperf_tiny
 
 
 def feasible(query: Query, limits: Mapping[str, float]) -> np.ndarray:
@@ -28,6 +29,53 @@ def feasible(query: Query, limits: Mapping[str, float]) -> np.ndarray:
         m = METRICS[name]
         keep &= (m.direction * query.values[m.column] >= m.direction * limit).to_numpy(bool)
     return keep
+
+
+class Preset(NamedTuple):
+    """Limits that a use sets, and weights of the metrics in which better than the limit is still worth something."""
+
+    limits: dict[str, float]
+    weights: dict[str, int]
+
+
+def presets(query: Query, fps: float, joules: float, inferences: float, small: tuple[float, float],
+            power_mw: float | None = None) -> dict[str, Preset]:
+    """Four uses of a board as limits in ms, KiB and microjoules, each derived from what the use states.
+
+    Parameters
+    ----------
+    fps : frames a second of a camera: the deadline.
+    joules, inferences : energy of a battery and what it must last for.
+    small : RAM and flash of a cheaper part, KiB.
+    power_mw : published power of the same chip, turns the energy of an inference into a time where energy was not measured.
+
+    Limits on metrics that were not measured here are left out, and so are uses that need an unknown figure or pictures.
+    """
+    board = {"memory": 1024 * float(query.specs.get("ram_mib", 0)), "storage": 1024 * float(query.specs.get("flash_mib", 0))}
+    board = {m: limit for m, limit in board.items() if limit}  # none stated, or external memory only
+    budget = 1e6 * joules / inferences  # microjoules
+    cost = {"energy": budget} if "energy" in query.metrics else {"latency": budget / power_mw} if power_mw else {}
+    uses = {
+        "real-time camera": Preset({**board, "latency": 1000 / fps}, {"accuracy": 1}),  # faster than the frame is worth nothing
+        "battery sensor": Preset({**board, **cost}, {"accuracy": 1, **dict.fromkeys(cost, 1)}),  # what is saved lasts longer
+        "cheapest part": Preset(dict(zip(("memory", "storage"), small)), {"accuracy": 1}),  # the part is paid, full or not
+        "best quality": Preset({**board, "latency": 1000.0}, {"accuracy": 1}),
+    }
+    silent = any(word in query.task for word in ("audio", "keyword", "activity", "anomaly", "afd"))  # no pictures
+    needs = {"real-time camera": not silent, "battery sensor": bool(cost), "cheapest part": "memory" in query.metrics}
+    return {name: Preset({m: x for m, x in use.limits.items() if m in query.metrics}, use.weights)
+            for name, use in uses.items() if needs.get(name, True)}
+
+
+def cost(query: Query, metrics: Sequence[str], first: np.ndarray) -> dict[str, float]:
+    """What the candidates ``first`` (n,) bool give away: accuracy points below the best, and times the least of the rest."""
+    out = {}
+    for m in (METRICS[name] for name in metrics):
+        x = query.values[m.column].to_numpy(float)
+        known = x[first & ~np.isnan(x)]
+        ratio = np.exp(np.log(known).mean()) / np.nanmin(x) if len(known) else np.nan
+        out[m.name] = np.nanmax(x) - known.mean() if m.direction > 0 and len(known) else ratio
+    return out
 
 
 # ------------------------------------------------------------------------------------------------ rules
@@ -84,8 +132,8 @@ def lexicographic(query: Query, metrics: Sequence[str], weights: np.ndarray) -> 
 #: Rule -> scores (F, n) of a query's candidates, higher is better, for whole weights (F, V) on some metrics.
 RULES: dict[str, Rule] = {
     "Copeland": lambda q, metrics, w: scores(opinions(q, metrics), w),
-    "Weighted sum": weighted_sum,
-    "Weighted sum of logs": lambda q, metrics, w: weighted_sum(q, metrics, w, log=True),
+    "Sum": weighted_sum,
+    "Log sum": lambda q, metrics, w: weighted_sum(q, metrics, w, log=True),
     "TOPSIS": topsis,
     "Lexicographic": lexicographic,
 }
@@ -167,21 +215,31 @@ def held_out_regret(queries: Sequence[Query], metrics: Sequence[str], count: int
 
 # ------------------------------------------------------------------------------------------------ energy
 
-def energy_queries(benchmark: Benchmark, millivolts: int = 1800) -> list[Query]:
+def energy_runs(benchmark: Benchmark) -> pd.DataFrame:
+    """MLPerf Tiny runs with a measured energy, with ``system`` (round, submitter, system), ``volts``, ``soc``, ``power`` (mW).
+
+    ``power`` is energy over latency: what the system draws on average during an inference.
+    """
+    m = benchmark.measurements
+    m = m[m["source"].eq("mlperf_tiny") & ~m["excluded"] & m["energy_uj"].notna()]
+    stated = m["note"].fillna("") + " " + m["power_mode"].fillna("")
+    volts = (stated.str.extract(r"energy-run supply (\d+) mV")[0].astype(float) / 1000).fillna(
+        stated.str.extract(r"(\d(?:\.\d)?) ?V\b")[0].astype(float))
+    soc = m["device_id"].map(benchmark.devices.set_index("device_id")["soc_group"])
+    return m.assign(system=m["note"].str.extract(SYSTEM)[0], volts=volts, soc=soc.fillna(m["device_id"]), power=m["energy_uj"] / m["latency_ms"])
+
+
+def energy_queries(benchmark: Benchmark, volts: float = 1.8) -> list[Query]:
     """MLPerf Tiny tasks with measured energy, one query a task whose candidates are systems (board, runtime, clock).
 
     Each task has one reference network, so systems are what can be chosen. Energies are comparable at one supply voltage
     only; of several rounds the newest counts.
     """
-    key = r"^(.*?system [^;,]+)"
-    m, a = (t[t["source"].eq("mlperf_tiny") & ~t["excluded"]] for t in (benchmark.measurements, benchmark.accuracies))
-    stated = m["note"].fillna("") + " " + m["power_mode"].fillna("")
-    volts = (stated.str.extract(r"energy-run supply (\d+) mV")[0].astype(float)
-             .fillna(stated.str.extract(r"(\d(?:\.\d)?) ?V\b")[0].astype(float) * 1000))
-    m = m[m["energy_uj"].notna() & volts.eq(millivolts)].assign(system=m["note"].str.extract(key)[0])
-    a = a[a["metric"].isin(["top1", "auc"]) & a["device_id"].notna()].assign(system=a["note"].str.extract(key)[0])
+    m, a = energy_runs(benchmark), benchmark.accuracies
+    a = a[a["source"].eq("mlperf_tiny") & ~a["excluded"] & a["metric"].isin(["top1", "auc"]) & a["device_id"].notna()]
+    a = a.assign(system=a["note"].str.extract(SYSTEM)[0])
     a = a[~a["task"].str.startswith("anomaly") | a["metric"].eq("auc")].drop_duplicates(["system", "task", "model_id"])
-    table = m.merge(a[["system", "task", "model_id", "value", "metric"]], on=["system", "task", "model_id"])
+    table = m[m["volts"].eq(volts)].merge(a[["system", "task", "model_id", "value", "metric"]], on=["system", "task", "model_id"])
     table = table.sort_values("date", ascending=False, kind="stable").drop_duplicates(["task", "device_id", "runtime", "clock_mhz"])
     out = []
     for task, rows in table.sort_values(["task", "energy_uj"]).groupby("task"):

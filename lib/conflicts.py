@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -10,9 +9,10 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from lib.benchmark import INDIFFERENCE, Query
-from lib.copeland import condorcet_cycles, condorcet_winner, integer_weights, kemeny, smith_set
+from lib.copeland import condorcet_cycles, condorcet_winner, copeland, integer_weights, kemeny, smith_set
 from lib.metrics import METRICS, check_priorities
 from lib.priorities import opinions
+from lib.statistics import leave_one_out
 
 
 def at_distance(n: int, swaps: int, generator: np.random.Generator) -> np.ndarray:
@@ -37,6 +37,11 @@ def margins(query: Query, priorities: Mapping[str, int], scale: float = 1.0) -> 
     return np.tensordot(integer_weights(list(weights.values())), opinions(query, list(weights), scale).astype(np.int64), 1)
 
 
+def tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b of two score vectors; NaN if either is constant."""
+    return float(kendalltau(a, b).statistic)
+
+
 def describe(query: Query, priorities: Mapping[str, int], scale: float = 1.0) -> dict[str, float]:
     """Condorcet winner, cycles, undecided pairs and agreement with Borda of one query.
 
@@ -47,7 +52,7 @@ def describe(query: Query, priorities: Mapping[str, int], scale: float = 1.0) ->
     n, first = len(m), score == score.max()
     return {"n": n, "condorcet": condorcet_winner(m) is not None, "cycles": condorcet_cycles(m), "smith": len(smith_set(m)),
             "first": int(first.sum()), "undecided": 1 - np.count_nonzero(m) / (n * (n - 1)),
-            "tau": kendalltau(score, borda).statistic, "same_first": bool((first & (borda == borda.max())).any())}
+            "tau": tau(score, borda), "same_first": bool((first & (borda == borda.max())).any())}
 
 
 def against_kemeny(query: Query, priorities: Mapping[str, int], size: int = 8, seed: int = 0) -> dict[str, float]:
@@ -76,19 +81,20 @@ def rank_intervals(query: Query, priorities: Mapping[str, int], draws: int = 200
     DataFrame
         ``rank`` published, ``low`` and ``high`` of the interval, ``first`` share of the draws in which it is first.
     """
+    weights = {m: w for m, w in check_priorities(priorities).items() if m in query.metrics}
+    voters = [METRICS[m] for m in weights]
+    values = query.values[[m.column for m in voters]].to_numpy(float).T
+    sizes, absolute = (np.array(x) for x in zip(*(INDIFFERENCE[m] for m in weights)))
     generator, ranks = np.random.default_rng([seed, zlib.crc32(query.name.encode())]), []
-    for _ in range(draws):
-        values = query.values.copy()
-        for m in METRICS.values():
-            size, absolute = INDIFFERENCE[m.name]
-            noise, x = generator.standard_normal(len(values)) * size, values[m.column]
-            if absolute and images:
-                noise += generator.standard_normal(len(values)) * np.sqrt(np.clip(x * (100 - x), 0, None) / images)
-            values[m.column] = x + noise if absolute else x * np.exp(noise)
-        ranks.append(replace(query, values=values).truth(priorities).ranks)
-    low, high = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
-    return pd.DataFrame({"rank": query.truth(priorities).ranks, "low": low, "high": high,
-                         "first": (np.array(ranks) == 1).mean(0)})
+    spread = np.sqrt(np.clip(values * (100 - values), 0, None) / images) if images else np.zeros_like(values)
+    for draw in range(draws + 1):  # the first one is the published ranking
+        noise, sampling = generator.standard_normal((2, *values.shape)) * (draw > 0)
+        noise = noise * sizes[:, None]
+        again = np.where(absolute[:, None], values + noise + sampling * spread, values * np.exp(noise))
+        ranks.append(copeland(again, list(weights.values()), directions=[m.direction for m in voters], thresholds=sizes,
+                              absolute=absolute).ranks)
+    low, high = np.quantile(ranks[1:], [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+    return pd.DataFrame({"rank": ranks[0], "low": low, "high": high, "first": (np.array(ranks[1:]) == 1).mean(0)})
 
 
 def threshold_moves(query: Query, priorities: Mapping[str, int], scales: Sequence[float]) -> pd.DataFrame:
@@ -97,7 +103,25 @@ def threshold_moves(query: Query, priorities: Mapping[str, int], scales: Sequenc
     rows = []
     for scale in scales:
         score = np.sign(margins(query, priorities, scale)).sum(1)
-        rows.append({"scale": scale, "tau": kendalltau(base, score).statistic, "first": int((score == score.max()).sum()),
+        rows.append({"scale": scale, "tau": tau(base, score), "first": int((score == score.max()).sum()),
                      "changed": not ((score == score.max()) & (base == base.max())).any(),
                      "groups": len(np.unique(score)) / len(score)})
     return pd.DataFrame(rows)
+
+
+def claims(table: Mapping[str, tuple[pd.DataFrame, str]], column: str = "source", unit: str = "soc", seed: int = 0) -> pd.DataFrame:
+    """Do claims hang on one source? ``table``: claim -> (rows, value column); means and intervals count each unit once.
+
+    Returns
+    -------
+    DataFrame
+        One row per claim: ``estimate, low, high, units`` of all rows, ``least`` and ``most`` the estimates that come
+        out when each value of ``column`` is left out in turn (NaN if there is only one).
+    """
+    out = []
+    for claim, (rows, value) in table.items():
+        found = leave_one_out(rows, column, value, unit, seed=seed)
+        rest = found["estimate"].iloc[1:]
+        out.append({"claim": claim, **found.iloc[0][["estimate", "low", "high"]], "least": rest.min(), "most": rest.max(),
+                    "units": int(found["units"].iloc[0])})
+    return pd.DataFrame(out)

@@ -204,6 +204,15 @@ TRIANGLE = np.array([[0.5, math.sqrt(0.75)], [0.0, 0.0], [1.0, 0.0]])  # first m
 def plot_simplex(ax: Axes, chart: PriorityMap, colours: Mapping[int, str], weights: Weights = (1, 1, 1)) -> None:
     """Triangle of three priorities: cells in the colour of their first candidate (index -> colour), else grey; a second
     one who ties is hatched. The dot marks ``weights``, in the colour of their answer."""
+    if len(chart.metrics) == 2:  # a bar from the second metric alone (left) to the first alone (right)
+        for hull, d, first in zip(chart.cells.corners, chart.cells.dims, chart.first):
+            if d:
+                ax.axvspan(*np.sort(hull[:, 0]), ymin=0.35, ymax=0.65, color=colours.get(int(first.argmax()), "#DDDDDD"))
+        for x, name in zip((1, 0), chart.metrics):
+            ax.annotate(name, (x, 0.3), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=9, color="#444444")
+        ax.set(xlim=(-0.15, 1.15))
+        ax.set_axis_off()
+        return
     for hull, d, first in zip(chart.cells.corners, chart.cells.dims, chart.first):
         if d == 2:
             xy = hull @ TRIANGLE

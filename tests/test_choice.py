@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lib.benchmark import load_benchmark
-from lib.choice import RULES, USERS, energy_queries, feasible, held_out_regret, lexicographic, topsis, weighted_sum
+from lib.choice import (RULES, USERS, cost, energy_queries, energy_runs, feasible, held_out_regret, lexicographic, presets, topsis,
+                        weighted_sum)
 from tests.helpers_queries import grid, make_query
 
 THREE = ("accuracy", "latency", "memory")
@@ -110,7 +111,45 @@ def test_regret_is_a_share_held_out_and_repeatable():
     assert table.equals(held_out_regret(queries, THREE, count=5, n_folds=2))
     # Fitted on one half of the chips and sets, a rule that can express the user's wish loses little on the other.
     mean = table.groupby(["rule", "users"])["regret"].mean()
-    assert mean["Weighted sum of logs", "points per doubling"] < 0.15
+    assert mean["Log sum", "points per doubling"] < 0.15
+
+
+def board(q, **specs):
+    return replace(q, specs={**q.specs, **specs})
+
+
+def test_uses_become_limits_in_the_units_of_the_metrics():
+    q = board(CONFLICT, ram_mib=0.5, flash_mib=2.0)
+    uses = presets(q, fps=20, joules=2000, inferences=500_000, small=(64, 128), power_mw=40)
+    assert uses["real-time camera"].limits == {"memory": 512, "storage": 2048, "latency": 50}
+    # 2000 J / 500 000 = 4 mJ; at 40 mW that is 100 ms.
+    assert uses["battery sensor"] == ({"memory": 512, "storage": 2048, "latency": 100}, {"accuracy": 1, "latency": 1})
+    assert uses["cheapest part"] == ({"memory": 64, "storage": 128}, {"accuracy": 1})
+    assert uses["best quality"].limits["latency"] == 1000
+
+
+def test_uses_without_the_figures_they_need_are_left_out():
+    q = board(replace(CONFLICT, task="audio_event_detection/esc10"), flash_mib=0.0)
+    uses = presets(q, 20, 2000, 500_000, (64, 128))
+    assert set(uses) == {"cheapest part", "best quality"} and uses["best quality"].limits == {"latency": 1000}
+    measured = replace(CONFLICT, values=CONFLICT.values.assign(energy_uj=[1.0, 2.0, 3.0], memory_kib=np.nan))
+    uses = presets(measured, 20, 2000, 500_000, (64, 128))
+    assert uses["battery sensor"].limits == {"energy": 4000} and "cheapest part" not in uses
+
+
+def test_cost_is_in_points_and_in_multiples_of_the_least():
+    found = cost(CONFLICT, THREE, np.array([False, True, True]))
+    assert found["accuracy"] == pytest.approx(90 - (90 + 75) / 2)
+    assert found["latency"] == pytest.approx((9 * 5) ** 0.5) and found["memory"] == pytest.approx((9 * 5) ** 0.5)
+    unknown = replace(CONFLICT, values=CONFLICT.values.assign(memory_kib=[10.0, np.nan, 50.0]))
+    assert np.isnan(cost(unknown, THREE, np.array([False, True, False]))["memory"])
+
+
+def test_power_is_energy_over_latency():
+    runs = energy_runs(load_benchmark())
+    assert runs["power"].between(1, 500).all()  # mW
+    assert (np.log(runs["power"] / runs["power_mw"]).abs() < np.log(1.4)).mean() > 0.95  # the published power, another run
+    assert set(runs["volts"].dropna()) == {1.8, 3.0, 3.3}
 
 
 def test_energy_queries_hold_one_supply_voltage_and_distinct_systems():

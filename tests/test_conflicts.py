@@ -16,11 +16,12 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import kendalltau
 
-from lib.conflicts import against_kemeny, at_distance, describe, margins, rank_intervals, threshold_moves
+from lib.conflicts import against_kemeny, at_distance, claims, describe, margins, rank_intervals, threshold_moves
 from lib.copeland import borda, copeland, kemeny, pairwise_margins
 from tests.helpers_queries import make_query
 
@@ -215,3 +216,11 @@ def test_threshold_moves():
     values = QUERY.values.assign(accuracy=50.0 + np.arange(9) * 0.15, latency_ms=1.0)
     table = threshold_moves(replace(QUERY, values=values), BOTH, [1, 20]).set_index("scale")
     assert table.loc[20, "first"] == 9 and table.loc[20, "groups"] == 1 / 9
+
+
+def test_claims_are_made_again_without_each_source():
+    rows = pd.DataFrame({"source": ["a"] * 6 + ["b"] * 6, "soc": [f"chip{i}" for i in range(12)], "value": [1.0] * 6 + [3.0] * 6})
+    found = claims({"mean": (rows, "value"), "one source": (rows[:6], "value")}).set_index("claim")
+    assert found.loc["mean", ["estimate", "least", "most", "units"]].tolist() == [2, 1, 3, 12]
+    assert 1 <= found.loc["mean", "low"] < 2 < found.loc["mean", "high"] <= 3
+    assert np.isnan(found.loc["one source", "least"])

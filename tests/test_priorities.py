@@ -15,7 +15,7 @@ from lib.priorities import PriorityMap, cells, distance, labels, patterns, plot_
 from tests.helpers_queries import make_query
 
 CASES = settings(max_examples=100, deadline=None)
-FEW = settings(max_examples=30, deadline=None)  # a new linear programme for each face
+FEW = settings(max_examples=12, deadline=None)  # a new linear programme for each face
 weights3 = st.lists(st.integers(1, 40), min_size=3, max_size=3)
 
 
@@ -195,3 +195,10 @@ def test_triangle_has_a_patch_for_every_cell_and_one_for_every_tie():
     assert tied == 2 and len(ax.patches) == 12 + tied
     assert {t.get_text() for t in ax.texts} == set(THREE)
     assert pd.Series([p.get_facecolor()[:3] for p in ax.patches]).nunique() == 3
+
+
+def test_two_metrics_are_drawn_as_a_bar():
+    ax = Figure().add_subplot()
+    plot_simplex(ax, priority_map(CONFLICT, ("accuracy", "latency")), {0: "#0072B2", 1: "#D55E00"}, (1, 1))
+    spans = sorted((round(p.get_x(), 6), round(p.get_x() + p.get_width(), 6), p.get_facecolor()[:3]) for p in ax.patches)
+    assert [s[:2] for s in spans] == [(0, 0.5), (0.5, 1)] and spans[0][2] != spans[1][2]
