@@ -225,11 +225,12 @@ def _transfer(folder: Path, validate: bool) -> pd.DataFrame:
     return table.assign(task_type="image_classification", precision="fp32", input_shape=None, device_id=None, target_set=True)
 
 
-def build_queries(benchmark: Benchmark, suite: str, all_platforms: bool = False) -> list[Query]:
+def build_queries(benchmark: Benchmark, suite: str | Suite, all_platforms: bool = False) -> list[Query]:
     """Join latencies with accuracies into the queries of a suite, in a stable order.
 
     Parameters
     ----------
+    suite : name in :data:`SUITES`, or a suite of one's own.
     all_platforms : bool
         Also the other thread counts and power modes of a processor; by default one run configuration stands for
         it: most candidates first, then most threads.
@@ -239,9 +240,9 @@ def build_queries(benchmark: Benchmark, suite: str, all_platforms: bool = False)
     ValueError
         Unknown suite.
     """
-    if suite not in SUITES:
+    if isinstance(suite, str) and suite not in SUITES:
         raise ValueError(f"suite '{suite}' is unknown (allowed: {', '.join(SUITES)})")
-    return _Builder(benchmark, SUITES[suite]).queries(all_platforms)
+    return _Builder(benchmark, SUITES[suite] if isinstance(suite, str) else suite).queries(all_platforms)
 
 
 def left_out(benchmark: Benchmark, suite: str) -> pd.DataFrame:
