@@ -1,0 +1,266 @@
+"""From a task, a device and priorities to a ranked table of pre-trained models: what the command line calls.
+
+What was measured is used as measured. The rest is predicted: hardware metrics from boards that resemble the platform
+(:mod:`lib.neighbours`) and by the trained hardware ranker, accuracy by the trained task ranker. Every metric with a
+weight casts one vote, as in the ground truth, and each row says what it rests on.
+"""
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Mapping
+
+import numpy as np
+import pandas as pd
+
+from lib import offer, paths, shipped
+from lib.benchmark import PLATFORM, SUITES, VARIANT, Benchmark, Query, build_queries, load_benchmark, platform_specs
+from lib.copeland import Copeland
+from lib.filling import Figures, in_half_precision, predict_accuracy, predict_hardware
+from lib.metrics import DEFAULT_PRIORITIES, METRICS, check_priorities, parse_priorities
+from lib.neighbours import Neighbours
+from lib.request import PTM, YOURS, Board, choose, read_candidates, read_device, read_task, stated
+
+RANKERS = ("shadow", "fusion", "truth")
+COLUMNS = ["rank", "model_id", "pretrain_dataset", "input_shape", "precision", "score", "accuracy", "accuracy_kind", "latency_ms",
+           "latency_kind", "memory_kib", "storage_kib", "energy_uj", "evidence"]
+
+
+
+# ------------------------------------------------------------------------------------------------ ranking
+
+def _misfit(figures: Figures, specs: Mapping[str, float | str], near: Neighbours, board: Board) -> tuple[np.ndarray, list[str]]:
+    """Candidates (n,) whose working memory is larger than the board's, and a remark per candidate.
+
+    A board that ran a network larger than its RAM has external memory, so nothing is excluded there. Weights can be
+    kept in external flash: that is said, not held against a candidate.
+    """
+    ram, flash = (float(specs.get(k, np.nan)) * 1024 for k in ("ram_mib", "flash_mib"))
+    memory, storage = figures.values["memory_kib"].to_numpy(float), figures.values["storage_kib"].to_numpy(float)
+    seen = near.measured(board.device_id or "-")["memory_kib"].max()
+    over, external = memory > ram, bool(seen > ram)
+    remarks = []
+    for i in range(len(memory)):
+        need = [f"{'needs external RAM' if external else 'does not fit'}: {memory[i]:.0f} KiB RAM of {ram:.0f}"] if over[i] else []
+        need += [f"needs external flash: {storage[i]:.0f} KiB of {flash:.0f}"] if storage[i] > flash else []
+        remarks.append("; ".join(need))
+    return over & (not external), remarks
+
+
+def _scores(figures: Figures, priorities: Mapping[str, Fraction], ranker: str) -> np.ndarray:
+    """Copeland scores (n,) of the filled query."""
+    query = replace(figures.query, values=figures.values.assign(**{METRICS[m].column: v for m, v in figures.votes.items()}))
+    scores = query.truth(priorities).scores
+    if ranker != "fusion" or len(query) < 2:
+        return scores
+    known = np.flatnonzero((figures.kind[[m for m in priorities if m in query.metrics]] == "measured").all(axis=1))
+    if len(known) == len(query):
+        return scores
+    # Fusion orders the pairs; pairs of which every weighted metric was measured are ordered by what was measured.
+    predicted = np.round(figures.ranker("fusion").score(query, priorities), 5)
+    margins = np.sign(predicted[:, None] - predicted[None])
+    if len(known):
+        s = query.subset(known).truth(priorities).scores
+        margins[np.ix_(known, known)] = np.sign(s[:, None] - s[None])
+    return margins.sum(axis=1).astype(int)
+
+
+def _evidence(figures: Figures, error: str) -> list[str]:
+    """What each row rests on: metrics that are known in the same way stand together."""
+    out, dataset = [], figures.query.task.partition("/")[2]
+    for i, candidate in enumerate(figures.query.candidates.itertuples(index=False)):
+        parts: dict[str, list[str]] = {}
+        for metric in METRICS:
+            kind, origin = figures.kind.at[i, metric], figures.origin.at[i, metric]
+            if kind == "measured":
+                scale = f" on {dataset}, {candidate.accuracy_metric}" if metric == "accuracy" and origin != YOURS else ""
+                parts.setdefault(f"measured by {origin}{scale}", []).append(metric)
+            elif kind:
+                parts.setdefault(f"predicted {origin}" + error * (metric == "latency"), []).append(metric)
+        weights = [f"weights {candidate.training}"] if stated(candidate.training) and candidate.training not in ("finetuned", "scratch") else []
+        out.append("; ".join(weights + [f"{', '.join(metrics)} {how}" for how, metrics in parts.items()]))
+    return out
+
+
+def _own(path: str, board: Board, data: Path | str) -> pd.DataFrame:
+    """Measurements of one's own, in the columns of :class:`lib.neighbours.Neighbours`."""
+    from lib.sources.own_board import read_measurements
+
+    own = read_measurements(path, {"device_class": str(board.fields.get("device_class"))}, data).measurements
+    own = own.rename(columns={"ram_kib": "memory_kib", "flash_kib": "storage_kib"}).astype({"threads": float})
+    return own.fillna({c: "" for c in (*VARIANT, "runtime")})
+
+
+def _error(specs: Mapping[str, float | str]) -> str:
+    """Factor within which nine of ten predicted latencies were, on held-out boards of this class and processor."""
+    path = paths.RESULTS / shipped.ERRORS
+    if not path.exists():
+        return ""
+    t = pd.read_csv(path)
+    t = t[(t["method"] == "both") & (t["processor"] == specs.get("processor"))]
+    same = t[t["device_class"] == specs.get("device_class")]
+    t = same if same["soc_group"].nunique() > 2 else t
+    return f" (9 in 10 within x{t['factor90'].median():.1f})" if len(t) else ""
+
+
+@lru_cache(maxsize=2)
+def _tables(data: Path, changed: int) -> tuple[Benchmark, Neighbours]:
+    benchmark = load_benchmark(data)
+    return benchmark, Neighbours(benchmark)
+
+
+def recommend(task: str, device: str, *, processor: str | None = None, runtime: str | None = None, threads: int | None = None,
+              weights: str | Mapping[str, int | Fraction] = DEFAULT_PRIORITIES, candidates: str | None = None,
+              ranker: str = "shadow", measured: str | None = None, top: int | None = None,
+              data: Path | str = paths.DATA) -> pd.DataFrame:
+    """Rank pre-trained models for a task on a device.
+
+    Parameters
+    ----------
+    task, device : str
+        Name in the registry, or a YAML file.
+    processor, runtime, threads
+        Where the device runs them; default: as most candidates were measured.
+    weights : mapping or text such as ``accuracy=2,latency=1``
+    candidates, measured : str
+        CSV files (``measured`` may also be the text that ``benchncnn`` prints).
+    ranker : 'shadow' | 'fusion' | 'truth'
+        ``truth`` uses only candidates that were measured.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`COLUMNS`, best first; ``attrs`` holds ``title`` and ``notes``.
+
+    Raises
+    ------
+    ValueError
+        The input cannot be used; the message is one line.
+    """
+    choose(ranker, RANKERS, "ranker")
+    priorities = parse_priorities(weights) if isinstance(weights, str) else check_priorities(weights)
+    for name, number in (("top", top), ("threads", threads)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name}: {number} is not allowed: at least 1")
+    if processor is not None:
+        choose(processor, ("cpu", "gpu", "npu", "mcu", "dsp", "fpga", "mixed"), "processor")
+    files = [*Path(data).glob("facts/*/*.csv"), *Path(data).glob("registry/*.csv")]
+    benchmark, near = _tables(Path(data), max((p.stat().st_mtime_ns for p in files), default=0))
+    job, board = read_task(task, benchmark), read_device(device, benchmark)
+    wanted = {k: v for k, v in (("processor", processor), ("runtime", runtime), ("threads", threads)) if v is not None}
+    own = _own(measured, board, data) if measured is not None else None
+    if own is not None and own["runtime"].iloc[0]:  # the text says how it was measured
+        wanted = own.sort_values("threads", ascending=False)[["processor", "runtime", "threads"]].iloc[0].dropna().to_dict() | wanted
+        wanted |= {"threads": int(wanted["threads"])} if "threads" in wanted else {}
+    mine = offer.queries(benchmark, job, near, board.device_id) if board.device_id else []
+    platform, soc = offer.platform(board, near, mine, wanted), str(board.fields["soc"]) if stated(board.fields.get("soc")) else ""
+    rows = near.measured(board.device_id or "-")
+    for k in PLATFORM:
+        rows = rows[rows[k].isna() if getattr(platform, k) is None else rows[k] == getattr(platform, k)]
+    clock = near.platforms["clock_mhz"].get(rows["platform"].iloc[0]) if len(rows) else None
+    specs = platform_specs(board.fields, platform.processor, platform.runtime, platform.threads, platform.power_mode,
+                           clock if stated(clock) else None)
+    w = near.closeness(specs, soc)
+    pool = offer.candidates(offer.queries(benchmark, job, near, board.device_id, w), job, near, w)
+    if candidates is not None:
+        pool = read_candidates(str(candidates), pool, benchmark, "int8" if platform.processor in ("mcu", "npu") else "fp32")
+    if pool.empty:
+        some = sorted({q.task for name, suite in SUITES.items() if suite.accuracies for q in build_queries(benchmark, name)})
+        some = [t for t in some if t.startswith(job.task_type + "/")] or some
+        raise ValueError(f"no candidates are known for {job.name or job.task_type}: give --candidates (tasks that have some: {', '.join(some)})")
+    pool = in_half_precision(pool, rows)
+    empty = pd.DataFrame(np.nan, index=range(len(pool)), columns=[m.column for m in METRICS.values()])
+    figures = Figures(Query("", "", job.name or job.task_type, platform, "", "", pool, empty, specs, job.prototypes), Path(data))
+    half = pool["half"].to_numpy(bool)
+    figures.put("accuracy", pool["accuracy"].where(half).to_numpy(float), "predicted", "as in fp32, by " + pool["accuracy_source"])
+    figures.put("accuracy", pool["accuracy"].where(~half).to_numpy(float), "measured", pool["accuracy_source"].to_numpy(object))
+    if own is not None:
+        run = own[(own["threads"].isna() | (own["threads"] == platform.threads)) & (own["processor"] == platform.processor)]
+        own = run if len(run) else own
+    if figures.measured(rows if own is None else own, None if own is None else YOURS) == 0 and own is not None:
+        raise ValueError(f"{measured}: none of its networks is, at the same input shape and precision, among the {len(pool)} "
+                         f"candidates, such as {' '.join(map(str, pool[VARIANT].iloc[0]))}")
+    if ranker == "truth":
+        needed = [m for m in priorities if (figures.kind[m] == "measured").any()]
+        whole = (figures.kind[needed] == "measured").all(axis=1).to_numpy()
+        if set(needed) <= {"accuracy"} < set(priorities) or not needed or not whole.any():
+            raise ValueError(f"ranker 'truth': {' and '.join(m for m in priorities if m not in needed) or 'no candidate as a whole'} "
+                             f"was not measured on {platform} (use --ranker shadow, or give --measured)")
+        figures.notes += [f"{(~whole).sum()} candidates that were not measured are left out"] if not whole.all() else []
+        figures = figures.subset(np.flatnonzero(whole))
+    else:
+        predict_hardware(figures, near, specs, soc, benchmark, own)
+        predict_accuracy(figures)
+    silent = [m for m in priorities if (figures.kind[m] == "").all()]
+    if len(silent) == len(priorities):
+        raise ValueError(f"weights: {' and '.join(silent)} is neither measured nor predicted for {platform}")
+    figures.notes += [f"{m} has no vote: no such platform was measured" for m in silent]
+    over, remarks = _misfit(figures, specs, near, board)
+    rows = np.flatnonzero(~over) if (~over).any() and ranker != "truth" else np.arange(len(over))
+    scores = np.full(len(over), -len(over))
+    scores[rows] = _scores(figures.subset(rows), priorities, ranker)
+    evidence = _evidence(figures, "" if own is not None else _error(specs))
+    table = figures.query.candidates[PTM].join(figures.values).assign(
+        rank=Copeland(scores).ranks, score=scores, accuracy_kind=figures.kind["accuracy"], latency_kind=figures.kind["latency"],
+        evidence=["; ".join(filter(None, pair)) for pair in zip(remarks, evidence)])
+    table = table.sort_values(["rank", "latency_ms", "model_id", "input_shape"], kind="stable", ignore_index=True)[COLUMNS].head(top or len(table))
+    table.attrs = {"title": f"{job.name or task} on {platform}, " + ", ".join(f"{m} {v}" for m, v in priorities.items())
+                   + f", ranker {ranker}, {len(over)} candidates", "notes": list(dict.fromkeys(figures.notes))}
+    return table
+
+
+# ------------------------------------------------------------------------------------------------ output
+
+def write(table: pd.DataFrame, form: str = "table", out: str | Path | None = None) -> str:
+    """Text of a ranking as ``table``, ``csv`` or ``json``; written to a file in one step if ``out`` names one."""
+    if choose(form, ("table", "csv", "json"), "format") == "csv":
+        text = table.to_csv(index=False, lineterminator="\n")
+    elif form == "json":
+        text = table.to_json(orient="records", indent=1, force_ascii=False) + "\n"
+    else:
+        places = {"accuracy": "{:.2f}", "latency_ms": "{:.4g}", "memory_kib": "{:.0f}", "storage_kib": "{:.0f}", "energy_uj": "{:.4g}"}
+        shown = table.astype(object).where(table.notna() & (table != ""), "-")
+        for column, style in places.items():
+            shown[column] = [v if isinstance(v, str) else style.format(v) for v in shown[column]]
+        lines = shown.to_string(index=False).splitlines()
+        text = "\n".join([table.attrs.get("title", ""), "", *map(str.rstrip, lines), *(f"note: {n}" for n in table.attrs.get("notes", ()))]) + "\n"
+    if out is not None:
+        path = Path(out)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise ValueError(f"{out}: cannot be written: {error.strerror}") from None
+    return text
+
+
+def plot(ax: object, table: pd.DataFrame, named: int = 3) -> None:
+    """Accuracy against latency of a ranking on matplotlib axes: filled = both measured, open = one predicted.
+
+    The line is the Pareto front; the first ``named`` rows carry their rank and name, and the legend names the signs.
+    """
+    from lib.figures import BLUE, GREY, VERMILION
+
+    t = table.dropna(subset=["accuracy", "latency_ms"])
+    measured = ((t["accuracy_kind"] == "measured") & (t["latency_kind"] == "measured")).to_numpy()
+    for rows, style, label in ((measured, {"facecolor": BLUE}, "measured"), (~measured, {"facecolor": "none"}, "predicted in part")):
+        if rows.any():
+            ax.scatter(t["latency_ms"][rows], t["accuracy"][rows], s=34, edgecolor=BLUE, label=label, zorder=3, **style)
+    front = t.sort_values(["latency_ms", "accuracy"], ascending=[True, False])
+    front = front[front["accuracy"] > front["accuracy"].cummax().shift(fill_value=-np.inf)]
+    ax.step(front["latency_ms"], front["accuracy"], where="post", color=GREY, linewidth=1.2, zorder=2, label="Pareto front")
+    spread, low = np.ptp(t["accuracy"]) or 1.0, []
+    for row in t.head(named).itertuples():
+        y = row.accuracy - 0.05 * spread
+        while any(abs(y - other) < 0.07 * spread for other in low):  # names of near points stand below each other
+            y -= 0.07 * spread
+        low.append(y)
+        ax.scatter(row.latency_ms, row.accuracy, s=90, facecolor="none", edgecolor=VERMILION, linewidth=1.6, zorder=4)
+        ax.annotate(f"{row.rank}. {row.model_id}", (row.latency_ms, row.accuracy), (row.latency_ms * 1.12, y), fontsize=9, color=VERMILION,
+                    va="top", zorder=5)
+    ax.set(xscale="log", xlabel="latency (ms)", ylabel="accuracy (%)")
