@@ -1,8 +1,8 @@
 """Statistics of the research questions: paired effects, mixed models, variance shares, correlations, rooflines.
 
 Rows are never independent: thirty models on one board say one thing about boards. Every function takes the column
-whose values are independent (chip, model, data set) and counts those. Intervals are 95 %; p-values are corrected for
-the number of tests (Benjamini and Hochberg 1995).
+whose values are independent (chip, model, data set) and counts those. Intervals are 95 %; p-values are corrected
+for the number of tests (Benjamini and Hochberg 1995).
 """
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from patsy import PatsyError
 from scipy import stats
 from scipy.optimize import nnls
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
@@ -28,18 +27,11 @@ from lib.evaluation import weighted_tau
 MIN_UNITS = 5  # with fewer independent units no interval and no p-value is given
 
 
-# ----------------------------------------------------------------------------------------- pairs, effects, ranks
-
 def pair_up(frame: pd.DataFrame, keys: Sequence[str], base: str, other: str, values: Sequence[str],
             by: str = "precision") -> pd.DataFrame:
     """One row per combination of `keys` that has both `base` and `other` in column `by`.
 
-    An unstated key (NaN) equals another unstated one; repeated rows of one side are averaged.
-
-    Returns
-    -------
-    DataFrame
-        `keys` and, for each of `values`, ``<value>_base`` and ``<value>_other``.
+    Unstated keys (NaN) are equal; repeats of one side are averaged. Columns: `keys`, ``<value>_base``, ``<value>_other``.
     """
     sides = [frame[frame[by] == side].groupby(list(keys), dropna=False)[list(values)].mean().add_suffix(suffix)
              for side, suffix in ((base, "_base"), (other, "_other"))]
@@ -48,7 +40,6 @@ def pair_up(frame: pd.DataFrame, keys: Sequence[str], base: str, other: str, val
 
 class Effect(NamedTuple):
     """Centre of independent units with interval, p of 'no effect', and how much data it rests on."""
-
     estimate: float
     low: float
     high: float
@@ -57,21 +48,19 @@ class Effect(NamedTuple):
     rows: int
 
 
-def effect(values: Sequence[float], units: Sequence[object], centre: Callable = np.mean, seed: int = 0,
-           draws: int = 2000) -> Effect:
+def effect(values: Sequence[float], units: Sequence[object], centre: Callable = np.mean, seed: int = 0, draws: int = 2000) -> Effect:
     """`centre` (mean or median) of unit means: every unit counts once, however many rows it has.
 
     Percentile bootstrap over units; two-sided signed-rank test (Wilcoxon 1945) of the unit means.
     """
     rows = pd.DataFrame({"value": np.asarray(values, float), "unit": np.asarray(units)}).dropna(subset=["value"])
     means = rows.groupby("unit")["value"].mean().to_numpy()
-    low, high, p = np.nan, np.nan, np.nan
+    estimate, low, high, p = float(centre(means)) if len(means) else np.nan, np.nan, np.nan, np.nan
     if len(means) >= MIN_UNITS:
         picks = np.random.default_rng(seed).integers(len(means), size=(draws, len(means)))
-        low, high = np.quantile(centre(means[picks], axis=1), [0.025, 0.975])
-        p = stats.wilcoxon(means).pvalue if means.any() else 1.0
-    estimate = centre(means) if len(means) else np.nan
-    return Effect(float(estimate), float(low), float(high), float(p), len(means), len(rows))
+        low, high = np.quantile(centre(means[picks], axis=1), [0.025, 0.975]).tolist()
+        p = float(stats.wilcoxon(means).pvalue) if means.any() else 1.0
+    return Effect(estimate, low, high, p, len(means), len(rows))
 
 
 def effects(frame: pd.DataFrame, by: str, value: str, unit: str, **options: object) -> pd.DataFrame:
@@ -89,51 +78,38 @@ def leave_one_out(frame: pd.DataFrame, column: str, value: str, unit: str, **opt
 
 def false_discovery(p: Sequence[float]) -> np.ndarray:
     """Benjamini-Hochberg adjusted p-values; a NaN is no test and stays NaN."""
-    p = np.asarray(p, float)
-    out, known = np.full(len(p), np.nan), np.isfinite(p)
-    if known.any():
-        out[known] = stats.false_discovery_control(p[known])
+    known = np.isfinite(out := np.array(p, float))
+    out[known] = stats.false_discovery_control(out[known]) if known.any() else []
     return out
 
 
-class Moves(NamedTuple):
-    """What a second ranking of the same candidates does to the first."""
+def rank_moves(before: Sequence[float], after: Sequence[float]) -> dict[str, float | bool]:
+    """Compare two score vectors (n,) of the same candidates, larger is better; ties share their mean rank.
 
-    mean_shift: float  # places, mean over candidates
-    max_shift: float
-    tau: float  # weighted tau, first ranking first
-    top_changes: bool  # no candidate is best in both
-
-
-def rank_moves(before: Sequence[float], after: Sequence[float]) -> Moves:
-    """Compare two score vectors (n,) of the same candidates, larger is better; ties share their mean rank."""
+    ``mean_shift``: places moved; ``tau``: weighted tau, `before` first; ``top_changes``: no candidate is best in both.
+    """
     before, after = np.asarray(before, float), np.asarray(after, float)
     shift = np.abs(stats.rankdata(-before) - stats.rankdata(-after))
     top = (before == before.max()) & (after == after.max())
-    return Moves(float(shift.mean()), float(shift.max()), weighted_tau(before, after), not top.any())
+    return {"mean_shift": float(shift.mean()), "tau": weighted_tau(before, after), "top_changes": not top.any()}
 
 
 def rule_errors(frame: pd.DataFrame, by: str, outcome: str, unit: str) -> pd.Series:
     """Whether the rule 'as most units of this class' is wrong on a row, learnt from all *other* units (bool).
 
-    Every unit has one vote, split by its own rows. A class without another unit gets the majority of all classes; a
-    tie says False.
+    Each unit has one vote, split by its rows. A class without another unit gets the majority of all; a tie says False.
     """
-    votes = frame[outcome].map({True: 1.0, False: -1.0})
-    cells = votes.groupby([frame[by], frame[unit]]).mean()
-    own = pd.MultiIndex.from_frame(frame[[by, unit]])
-    others = cells.groupby(level=0).sum().reindex(frame[by]).to_numpy() - cells.reindex(own).to_numpy()
+    cells = frame[outcome].map({True: 1.0, False: -1.0}).groupby([frame[by], frame[unit]]).mean()
+    own, classes = pd.MultiIndex.from_frame(frame[[by, unit]]), cells.groupby(level=0)
+    others = classes.sum().reindex(frame[by]).to_numpy() - cells.reindex(own).to_numpy()
     overall = cells.sum() - cells.groupby(level=1).sum().reindex(frame[unit]).to_numpy()
-    alone = (cells.groupby(level=0).size() == 1).reindex(frame[by]).to_numpy()
+    alone = (classes.size() == 1).reindex(frame[by]).to_numpy()
     lead = np.round(np.where(alone, overall, others), 9)  # sums of thirds must not break a tie
     return pd.Series(lead > 0, frame.index) != frame[outcome]
 
 
-# ------------------------------------------------------------------------------------------ mixed models, variance
-
 class Crossed(NamedTuple):
     """A fitted mixed model: ``fixed`` (term, estimate, low, high, p), ``variances`` by name, and its residuals."""
-
     fixed: pd.DataFrame
     variances: pd.Series
     fitted: pd.Series
@@ -141,17 +117,9 @@ class Crossed(NamedTuple):
 
 
 def crossed_model(frame: pd.DataFrame, formula: str, random: Sequence[str]) -> Crossed:
-    """Linear mixed model with crossed random intercepts, by REML (statsmodels ``MixedLM``).
+    """Linear mixed model with crossed random intercepts of the columns `random`, by REML (statsmodels ``MixedLM``).
 
-    Parameters
-    ----------
-    formula : fixed part, e.g. ``"gain ~ 0 + hardware"``.
-    random : columns with a random intercept each, such as ``["soc", "model_id"]``; they need not be nested.
-
-    Raises
-    ------
-    ValueError
-        The rows cannot tell the terms apart (too few, or a factor with one level).
+    Raises ValueError if the rows cannot tell the terms of `formula` apart (too few, or a factor with one level).
     """
     try:
         model = smf.mixedlm(formula, frame.assign(everything=1), groups="everything",
@@ -162,9 +130,8 @@ def crossed_model(frame: pd.DataFrame, formula: str, random: Sequence[str]) -> C
     except (np.linalg.LinAlgError, PatsyError, ValueError) as error:
         raise ValueError(f"model '{formula}' cannot be fitted to {len(frame)} rows: {error}") from error
     terms = result.fe_params.index
-    low, high = result.conf_int().loc[terms].to_numpy().T
-    fixed = pd.DataFrame({"term": terms, "estimate": result.fe_params.to_numpy(), "low": low, "high": high,
-                          "p": result.pvalues[terms].to_numpy()})
+    fixed = result.conf_int().loc[terms].set_axis(["low", "high"], axis=1).rename_axis("term")
+    fixed = fixed.assign(estimate=result.fe_params, p=result.pvalues[terms]).reset_index()
     variances = pd.Series([*result.vcomp, result.scale], index=[*model.exog_vc.names, "residual"])
     return Crossed(fixed, variances, result.fittedvalues, result.resid)
 
@@ -182,8 +149,8 @@ def two_way(frame: pd.DataFrame, value: str, row: str, column: str) -> tuple[pd.
 def variance_components(frame: pd.DataFrame, value: str, row: str, column: str) -> dict[str, float]:
     """Variances of row, column and rest by Henderson's method 3 (1953): unbiased in unbalanced tables."""
     squares = (two_way(frame, value, row, column)[2] ** 2).sum()
-    levels = {c: frame[c].nunique() for c in (row, column)}
-    rest, cells = squares / max(len(frame) - sum(levels.values()) + 1, 1), frame.groupby([row, column]).size()
+    levels, cells = {c: frame[c].nunique() for c in (row, column)}, frame.groupby([row, column]).size()
+    rest = squares / max(len(frame) - sum(levels.values()) + 1, 1)
     out = {}
     for this, that in ((row, column), (column, row)):
         within = ((frame[value] - frame.groupby(that)[value].transform("mean")) ** 2).sum()
@@ -216,12 +183,10 @@ def variance_shares(frame: pd.DataFrame, value: str, row: str, column: str, nois
     return pd.DataFrame({"part": [row, column, "interaction", "noise"], "share": shares(frame), "low": low, "high": high})
 
 
-# ------------------------------------------------------------------------------ correlation, roofline, prediction
-
 def rank_correlations(frame: pd.DataFrame, target: str, columns: Sequence[str], given: Sequence[str] = ()) -> pd.DataFrame:
-    """Spearman's rho of `target` with each column, and the partial rho left when `given` is held; a row is a unit.
+    """Spearman's rho of `target` with each column, and what is left when the ranks of `given` are held; a row is a unit.
 
-    Partial: Pearson's among residuals of ranks. Interval by Fieller, Hartley and Pearson (1957); q over the columns.
+    Interval by Fieller, Hartley and Pearson (1957); q is corrected over the columns.
     """
     out = []
     for column in columns:
@@ -232,8 +197,8 @@ def rank_correlations(frame: pd.DataFrame, target: str, columns: Sequence[str], 
             continue
         ranks = known.rank().to_numpy()
         design = np.column_stack([np.ones(n), ranks[:, 2:]])
-        residuals = ranks[:, :2] - design @ np.linalg.lstsq(design, ranks[:, :2], rcond=None)[0]
-        rho, partial = (float(np.clip(np.corrcoef(x.T)[0, 1], -0.999999, 0.999999)) for x in (ranks[:, :2], residuals))
+        rest = ranks[:, :2] - design @ np.linalg.lstsq(design, ranks[:, :2], rcond=None)[0]
+        rho, partial = (float(np.clip(np.corrcoef(x.T)[0, 1], -0.999999, 0.999999)) for x in (ranks[:, :2], rest))
         half, freedom = 1.96 * np.sqrt(1.06 / (n - k - 3)), n - 2 - k
         p = 2 * stats.t.sf(abs(partial) * np.sqrt(freedom / (1 - partial ** 2)), freedom)
         low, high = np.tanh(np.arctanh(partial) + np.array([-half, half]))
@@ -244,7 +209,6 @@ def rank_correlations(frame: pd.DataFrame, target: str, columns: Sequence[str], 
 
 class Roofline(NamedTuple):
     """What a processor reached: GMAC/s, GB/s, and the milliseconds that every inference costs."""
-
     gmacs: float
     gbs: float
     overhead_ms: float
@@ -267,24 +231,18 @@ def fit_roofline(macs_m: Sequence[float], traffic_mb: Sequence[float], latency_m
     return Roofline(*rates, float(cost[2]), float(np.median(np.abs(parts @ cost / latency - 1))))
 
 
-REGRESSORS: dict[str, Callable[[int], object]] = {
-    "line": lambda seed: RidgeCV(np.logspace(-3, 3, 7)),
-    "trees": lambda seed: HistGradientBoostingRegressor(max_iter=150, learning_rate=0.08, max_leaf_nodes=15, random_state=seed),
-}
+def grouped_predictions(frame: pd.DataFrame, target: str, unit: str, numeric: Sequence[str],
+                        categorical: Sequence[str] = (), regressor: object = None, seed: int = 0) -> np.ndarray:
+    """Out-of-fold predictions of `target`, (n,), by a scikit-learn `regressor` (default: a ridge regression).
 
-
-def grouped_predictions(frame: pd.DataFrame, target: str, unit: str, numeric: Sequence[str], categorical: Sequence[str] = (),
-                        regressor: str = "line", n_folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Out-of-fold predictions of `target`, (n,): no unit is on both sides of a fold.
-
-    Missing numbers become the median with a flag; words are one-hot, rare ones pooled.
+    Five folds, no unit on both sides. Missing numbers become the median with a flag; words are one-hot, rare ones pooled.
     """
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
+    fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     words = OneHotEncoder(handle_unknown="ignore", min_frequency=5, sparse_output=False)
+    columns = make_column_transformer((make_pipeline(fill, StandardScaler()), list(numeric)), (words, list(categorical)))
+    model, out = make_pipeline(columns, regressor or RidgeCV(np.logspace(-3, 3, 7))), np.empty(len(frame))
     table = frame.assign(**{c: frame[c].fillna("unknown").astype(str) for c in categorical})
-    columns = make_column_transformer((numbers, list(numeric)), (words, list(categorical)))
-    model, out = make_pipeline(columns, REGRESSORS[regressor](seed)), np.empty(len(frame))
-    folds = GroupKFold(min(n_folds, frame[unit].nunique()), shuffle=True, random_state=seed)
+    folds = GroupKFold(min(5, frame[unit].nunique()), shuffle=True, random_state=seed)
     for train, test in folds.split(table, groups=table[unit]):
         out[test] = model.fit(table.iloc[train], table[target].iloc[train]).predict(table.iloc[test])
     return out
@@ -293,14 +251,13 @@ def grouped_predictions(frame: pd.DataFrame, target: str, unit: str, numeric: Se
 def prediction_scores(frame: pd.DataFrame, target: str, predicted: str, by: str, bounds: Mapping[str, float]) -> pd.DataFrame:
     """Quality of predicted log2 figures, one row per value of `by`.
 
-    ``factor``: 2 to the median absolute error (1 is perfect); a share in % within each of `bounds` (name -> factor);
-    ``rho``: Spearman's; ``tau``: weighted tau, smaller figures ranked first.
+    ``factor``: 2 to the median absolute error (1 is perfect); ``tau``: weighted tau, smaller figures ranked first; and
+    the share in % within each of `bounds` (name -> factor).
     """
-    def score(rows: pd.DataFrame) -> dict[str, float]:
+    out = []
+    for key, rows in frame.groupby(by):
         truth, guess = rows[target], rows[predicted]
-        error, flat = (guess - truth).abs(), guess.nunique() == 1
-        return {"n": len(rows), "factor": 2 ** error.median(),
-                **{name: 100 * (error <= np.log2(bound)).mean() for name, bound in bounds.items()},
-                "rho": 0.0 if flat else stats.spearmanr(truth, guess).statistic, "tau": weighted_tau(-truth, -guess)}
-
-    return pd.DataFrame([{by: key} | score(rows) for key, rows in frame.groupby(by)])
+        error = (guess - truth).abs()
+        within = {name: 100 * (error <= np.log2(bound)).mean() for name, bound in bounds.items()}
+        out.append({by: key, "factor": 2 ** error.median(), "tau": weighted_tau(-truth, -guess), **within})
+    return pd.DataFrame(out)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.ensemble import HistGradientBoostingRegressor
 from statsmodels.stats.multitest import multipletests
 
 from lib import statistics as s
@@ -96,14 +97,13 @@ def test_a_claim_that_hangs_on_one_source_is_seen():
 
 def test_rank_moves_of_equal_and_reversed_rankings():
     same, reverse = s.rank_moves([3, 2, 1], [30, 20, 10]), s.rank_moves([3, 2, 1], [1, 2, 3])
-    assert same == (0.0, 0.0, 1.0, False)
-    assert (reverse.mean_shift, reverse.max_shift, reverse.top_changes) == (pytest.approx(4 / 3), 2.0, True)
-    assert reverse.tau == pytest.approx(-1)
+    assert same == {"mean_shift": 0.0, "tau": 1.0, "top_changes": False}
+    assert reverse == {"mean_shift": pytest.approx(4 / 3), "tau": pytest.approx(-1), "top_changes": True}
 
 
 def test_shared_first_place_is_no_change():
-    assert not s.rank_moves([2, 2, 1], [1, 3, 2]).top_changes
-    assert s.rank_moves([2, 1, 1], [1, 3, 2]).top_changes
+    assert not s.rank_moves([2, 2, 1], [1, 3, 2])["top_changes"]
+    assert s.rank_moves([2, 1, 1], [1, 3, 2])["top_changes"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -237,7 +237,7 @@ def prediction_table() -> pd.DataFrame:
     return table.assign(y=3 * table["x"] + 0.1 * RNG.normal(size=180))
 
 
-@pytest.mark.parametrize("regressor", s.REGRESSORS)
+@pytest.mark.parametrize("regressor", [None, HistGradientBoostingRegressor(max_iter=30)], ids=["line", "trees"])
 def test_predictions_learn_and_do_not_leak(regressor):
     table = prediction_table()
     first = s.grouped_predictions(table, "y", "unit", ["x"], ["word"], regressor)
@@ -260,7 +260,6 @@ def test_scores_of_perfect_doubled_and_constant_predictions():
     bounds = {"near": 1.1, "far": 2.5}
     perfect, doubled, flat = (s.prediction_scores(table.assign(g=g), "y", "g", "p", bounds).iloc[0]
                               for g in (table["y"], table["y"] + 1, 3.0))
-    assert (perfect.factor, perfect.near, perfect.rho) == (1.0, 100.0, pytest.approx(1.0))
-    assert perfect.tau == pytest.approx(1.0)
+    assert (perfect.factor, perfect.near, perfect.tau) == (1.0, 100.0, pytest.approx(1.0))
     assert (doubled.factor, doubled.near, doubled.far) == (2.0, 0.0, 100.0)
-    assert (flat.rho, flat.tau) == (0.0, 0.0)
+    assert flat.tau == 0.0
