@@ -1,4 +1,4 @@
-"""From candidates to one choice: hard constraints, rules beside Copeland, and what each rule costs a simulated user."""
+"""From candidates to one choice: hard constraints, rules beside Copeland, what each rule costs a simulated user."""
 from __future__ import annotations
 
 from typing import Callable, Mapping, NamedTuple, Sequence
@@ -16,7 +16,7 @@ SYSTEM = r"^(.*?system [^;,]+)"  # at the start of a note of mlperf_tiny
 
 
 def feasible(query: Query, limits: Mapping[str, float]) -> np.ndarray:
-    """(n,) bool: candidates within hard limits, at most (accuracy: at least) the given figure in the metric's unit.
+    """(n,) bool: candidates within hard limits: at most (accuracy: at least) so much, in the metric's unit.
 
     A figure that nobody measured does not prove that a candidate fits: it is left out. ValueError for an unknown
     metric, or one that nobody measured on this platform.
@@ -47,34 +47,34 @@ def presets(query: Query, fps: float, joules: float, inferences: float, small: t
     fps : frames a second of a camera: the deadline.
     joules, inferences : energy of a battery and what it must last for.
     small : RAM and flash of a cheaper part, KiB.
-    power_mw : published power of the same chip, turns the energy of an inference into a time where energy was not measured.
+    power_mw : published power of the same chip; makes the energy budget a time where energy was not measured.
 
-    Limits on metrics that were not measured here are left out, and so are uses that need an unknown figure or pictures.
+    Limits on metrics that were not measured are left out, and so are uses that need an unknown figure or pictures.
     """
-    board = {"memory": 1024 * float(query.specs.get("ram_mib", 0)), "storage": 1024 * float(query.specs.get("flash_mib", 0))}
-    board = {m: limit for m, limit in board.items() if limit}  # none stated, or external memory only
+    parts = {"memory": "ram_mib", "storage": "flash_mib"}  # 0 or not stated: external memory, no limit
+    board = {m: 1024 * float(query.specs[part]) for m, part in parts.items() if query.specs.get(part)}
     budget = 1e6 * joules / inferences  # microjoules
-    cost = {"energy": budget} if "energy" in query.metrics else {"latency": budget / power_mw} if power_mw else {}
+    spend = {"energy": budget} if "energy" in query.metrics else {"latency": budget / power_mw} if power_mw else {}
     uses = {
-        "real-time camera": Preset({**board, "latency": 1000 / fps}, {"accuracy": 1}),  # faster than the frame is worth nothing
-        "battery sensor": Preset({**board, **cost}, {"accuracy": 1, **dict.fromkeys(cost, 1)}),  # what is saved lasts longer
-        "cheapest part": Preset(dict(zip(("memory", "storage"), small)), {"accuracy": 1}),  # the part is paid, full or not
+        # Faster than the frame is worth nothing; what is saved lasts longer; a part is paid, full or not.
+        "real-time camera": Preset({**board, "latency": 1000 / fps}, {"accuracy": 1}),
+        "battery sensor": Preset({**board, **spend}, {"accuracy": 1, **dict.fromkeys(spend, 1)}),
+        "cheapest part": Preset(dict(zip(("memory", "storage"), small)), {"accuracy": 1}),
         "best quality": Preset({**board, "latency": 1000.0}, {"accuracy": 1}),
     }
     silent = any(word in query.task for word in ("audio", "keyword", "activity", "anomaly", "afd"))  # no pictures
-    needs = {"real-time camera": not silent, "battery sensor": bool(cost), "cheapest part": "memory" in query.metrics}
+    known = {"real-time camera": not silent, "battery sensor": spend, "cheapest part": "memory" in query.metrics}
     return {name: Preset({m: x for m, x in use.limits.items() if m in query.metrics}, use.weights)
-            for name, use in uses.items() if needs.get(name, True)}
+            for name, use in uses.items() if known.get(name, True)}
 
 
 def cost(query: Query, metrics: Sequence[str], first: np.ndarray) -> dict[str, float]:
-    """What the candidates ``first`` (n,) bool give away: accuracy points below the best, and times the least of the rest."""
+    """What candidates ``first`` (n,) bool give away: accuracy points below the best, other metrics as log2 of the
+    multiple of the least. NaN where their figure is unknown."""
     out = {}
     for m in (METRICS[name] for name in metrics):
-        x = query.values[m.column].to_numpy(float)
-        known = x[first & ~np.isnan(x)]
-        ratio = np.exp(np.log(known).mean()) / np.nanmin(x) if len(known) else np.nan
-        out[m.name] = np.nanmax(x) - known.mean() if m.direction > 0 and len(known) else ratio
+        x = query.values[m.column]
+        out[m.name] = x.max() - x[first].mean() if m.direction > 0 else np.log2(x[first]).mean() - np.log2(x.min())
     return out
 
 
@@ -106,9 +106,9 @@ def topsis(query: Query, metrics: Sequence[str], weights: np.ndarray) -> np.ndar
 
 
 def lexicographic(query: Query, metrics: Sequence[str], weights: np.ndarray) -> np.ndarray:
-    """Keep whoever is within the threshold of the best in the heaviest metric, then in the next; removed last = best.
+    """Keep whoever is within the threshold of the best in the heaviest metric, then in the next, and so on.
 
-    Metrics of equal weight come in the given order; one of weight 0 has no say.
+    The score falls from round to round of removal. Metrics of equal weight come in the given order.
     """
     votes, out, done = opinions(query, metrics), [], {}
     known = np.array([query.values[METRICS[m].column].notna() for m in metrics])
@@ -139,12 +139,17 @@ RULES: dict[str, Rule] = {
 }
 
 
+def choices(rule: str, query: Query, metrics: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    """(F, n) bool: the first candidates of a rule under each row of weights (F, V)."""
+    table = RULES[rule](query, metrics, np.atleast_2d(weights))
+    return np.isclose(table, table.max(1, keepdims=True), rtol=1e-12, atol=1e-12)
+
+
 # ------------------------------------------------------------------------------------------------ simulated users
 
 def _trade_off(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
     rates = 2.0 ** (6 * draws[:, 1:] - 3)  # 1/8 to 8 accuracy points for each doubling
-    logs = np.nan_to_num(turned(q, metrics, log=True)[1:] / np.log(2))
-    return turned(q, metrics[:1])[0] + rates @ logs
+    return turned(q, metrics[:1])[0] + rates @ (turned(q, metrics, log=True)[1:] / np.log(2))
 
 
 def _linear(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
@@ -152,11 +157,10 @@ def _linear(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
     return x[0] + rates @ (x[1:] / np.abs(np.median(x[1:], axis=1, keepdims=True)))
 
 
-def _deadline(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
+def _limited(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
     x = turned(q, metrics)
     limits = np.array([np.quantile(row, 0.8 * d) for row, d in zip(x[1:], draws[:, 1:].T)])  # (V - 1, U)
-    fits = (x[1:, None] >= limits[:, :, None]).all(0)
-    return np.where(fits, x[0], x[0].min() - 1e-9)
+    return np.where((x[1:, None] >= limits[:, :, None]).all(0), x[0], x[0].min() - 1e-9)
 
 
 def _balanced(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray:
@@ -164,40 +168,39 @@ def _balanced(q: Query, metrics: Sequence[str], draws: np.ndarray) -> np.ndarray
     return -(draws[:, :, None] * places[None]).max(1)
 
 
-#: What a user is after -> utility (U, n) of the candidates for U users; ``draws`` (U, V) uniform, the first for accuracy.
+#: What a user is after -> utility (U, n) of the candidates for U users; ``draws`` (U, V) uniform, accuracy first.
 USERS: dict[str, Callable[[Query, Sequence[str], np.ndarray], np.ndarray]] = {
     "points per doubling": _trade_off,  # accuracy less a number of points for each doubling of a cost
     "points per unit": _linear,  # accuracy less a number of points for each multiple of the query's median cost
-    "hard limits": _deadline,  # the most accurate within limits of their own; what does not fit is worth nothing
+    "hard limits": _limited,  # the most accurate within limits of their own; what does not fit is worth nothing
     "no weak side": _balanced,  # the worst weighted place among all metrics counts
 }
 
 
 def held_out_regret(queries: Sequence[Query], metrics: Sequence[str], count: int = 20, protocol: str = "unseen_both",
-                    n_folds: int = 5, seed: int = 0, rules: Mapping[str, Rule] = RULES) -> pd.DataFrame:
+                    n_folds: int = 5, seed: int = 0) -> pd.DataFrame:
     """What rules cost users whose weights were fitted, per rule, to their choices in other queries.
 
-    A rule's weights mean what the rule makes of them, so none is compared under weights made for another: for each user
-    and rule, those weights are taken (all faces of the simplex, and a grid in tenths) that lose the user least on the
-    training queries of a protocol's fold (other chips and other data sets by default). Then its test queries are judged.
+    A rule's weights mean what the rule makes of them, so none is judged under weights made for another: for each
+    user and rule, those weights are taken (all faces of the simplex, and a grid in tenths) that lose the user least
+    on the training queries of a fold (other chips and data sets by default). Then its test queries are judged.
 
     Returns
     -------
     DataFrame
-        One row per rule, kind of user and query: mean ``regret`` of its users, 0 (best candidate) to 1 (worst), under
-        the fitted weights, and ``equal`` under equal ones; with ``source, soc, parent, n``.
+        One row per rule, kind of user and query: mean ``regret`` of its users, 0 (best candidate) to 1 (worst),
+        under the fitted weights, and ``equal`` under equal ones; with ``source, soc, parent, n``.
     """
     v = len(metrics)
     tenths = np.array([p for p in np.ndindex(*(11,) * v) if sum(p) == 10])
-    weights = np.unique(np.vstack([np.ones((1, v), int), cells(v).points, tenths]), axis=0)
+    weights = np.unique(np.vstack([cells(v).points, tenths]), axis=0)
     equal = int(np.flatnonzero((weights == 1).all(1))[0])
     draws = {kind: np.random.default_rng([seed, k]).random((count, v)) for k, kind in enumerate(USERS)}
-    losses: dict[tuple[str, str], list[np.ndarray]] = {(r, k): [] for r in rules for k in USERS}
+    losses: dict[tuple[str, str], list[np.ndarray]] = {(r, k): [] for r in RULES for k in USERS}
     for q in queries:
         wanted = {kind: USERS[kind](q, metrics, draws[kind]) for kind in USERS}
-        for rule in rules:
-            table = rules[rule](q, metrics, weights)
-            pick = np.isclose(table, table.max(1, keepdims=True), rtol=1e-12, atol=1e-12)
+        for rule in RULES:
+            pick = choices(rule, q, metrics, weights)
             pick = pick / pick.sum(1, keepdims=True)  # a tie is broken by lot
             for kind, u in wanted.items():
                 span = np.ptp(u, axis=1, keepdims=True)
@@ -216,38 +219,39 @@ def held_out_regret(queries: Sequence[Query], metrics: Sequence[str], count: int
 # ------------------------------------------------------------------------------------------------ energy
 
 def energy_runs(benchmark: Benchmark) -> pd.DataFrame:
-    """MLPerf Tiny runs with a measured energy, with ``system`` (round, submitter, system), ``volts``, ``soc``, ``power`` (mW).
+    """MLPerf Tiny runs with a measured energy; adds ``system`` (round, submitter, system), ``volts``, ``soc``.
 
-    ``power`` is energy over latency: what the system draws on average during an inference.
+    Also ``power`` (mW), energy over latency: what the system draws on average during an inference.
     """
     m = benchmark.measurements
     m = m[m["source"].eq("mlperf_tiny") & ~m["excluded"] & m["energy_uj"].notna()]
     stated = m["note"].fillna("") + " " + m["power_mode"].fillna("")
-    volts = (stated.str.extract(r"energy-run supply (\d+) mV")[0].astype(float) / 1000).fillna(
-        stated.str.extract(r"(\d(?:\.\d)?) ?V\b")[0].astype(float))
-    soc = m["device_id"].map(benchmark.devices.set_index("device_id")["soc_group"])
-    return m.assign(system=m["note"].str.extract(SYSTEM)[0], volts=volts, soc=soc.fillna(m["device_id"]), power=m["energy_uj"] / m["latency_ms"])
+    logged = stated.str.extract(r"energy-run supply (\d+) mV")[0].astype(float) / 1000
+    soc = m["device_id"].map(benchmark.devices.set_index("device_id")["soc_group"]).fillna(m["device_id"])
+    return m.assign(system=m["note"].str.extract(SYSTEM)[0], soc=soc, power=m["energy_uj"] / m["latency_ms"],
+                    volts=logged.fillna(stated.str.extract(r"(\d(?:\.\d)?) ?V\b")[0].astype(float)))
 
 
 def energy_queries(benchmark: Benchmark, volts: float = 1.8) -> list[Query]:
-    """MLPerf Tiny tasks with measured energy, one query a task whose candidates are systems (board, runtime, clock).
+    """MLPerf Tiny tasks with measured energy: one query a task, its candidates are systems (board, runtime, clock).
 
-    Each task has one reference network, so systems are what can be chosen. Energies are comparable at one supply voltage
-    only; of several rounds the newest counts.
+    Each task has one reference network, so systems are what can be chosen. Energies are comparable at one supply
+    voltage only; of several rounds the newest counts.
     """
     m, a = energy_runs(benchmark), benchmark.accuracies
-    a = a[a["source"].eq("mlperf_tiny") & ~a["excluded"] & a["metric"].isin(["top1", "auc"]) & a["device_id"].notna()]
-    a = a.assign(system=a["note"].str.extract(SYSTEM)[0])
-    a = a[~a["task"].str.startswith("anomaly") | a["metric"].eq("auc")].drop_duplicates(["system", "task", "model_id"])
-    table = m[m["volts"].eq(volts)].merge(a[["system", "task", "model_id", "value", "metric"]], on=["system", "task", "model_id"])
-    table = table.sort_values("date", ascending=False, kind="stable").drop_duplicates(["task", "device_id", "runtime", "clock_mhz"])
+    kind = np.where(a["task_type"].eq("anomaly_detection"), "auc", "top1")
+    a = a[a["source"].eq("mlperf_tiny") & ~a["excluded"] & a["device_id"].notna() & a["metric"].eq(kind)]
+    percent = a["value"] * np.where(a["metric"].eq("auc"), 100, 1)
+    a = a.assign(system=a["note"].str.extract(SYSTEM)[0], accuracy=percent)
+    a = a[["system", "task", "model_id", "accuracy", "metric"]].drop_duplicates(["system", "task", "model_id"])
+    table = m[m["volts"].eq(volts)].merge(a, on=["system", "task", "model_id"]).sort_values("date", ascending=False)
+    table = table.drop_duplicates(["task", "device_id", "runtime", "clock_mhz"]).sort_values(["task", "energy_uj"])
     out = []
-    for task, rows in table.sort_values(["task", "energy_uj"]).groupby("task"):
+    for task, rows in table.assign(memory_kib=np.nan, storage_kib=np.nan).groupby("task"):
+        rows = rows.reset_index(drop=True)
         names = rows["device_id"] + " " + rows["runtime"] + " " + rows["clock_mhz"].map("{:.0f} MHz".format)
-        candidates = pd.DataFrame({"model_id": names, "pretrain_dataset": rows["dataset"], "training": "", "input_shape": "",
-                                   "precision": rows["precision"], "family": rows["device_id"]}).reset_index(drop=True)
-        values = rows.assign(accuracy=rows["value"] * np.where(rows["metric"].eq("auc"), 100, 1), memory_kib=np.nan,
-                             storage_kib=np.nan)[[m.column for m in METRICS.values()]].reset_index(drop=True)
-        out.append(Query("energy", "mlperf_tiny", task, Platform("any", "mcu", "any"), task, task, candidates, values, {},
-                         accuracy_metric=rows["metric"].iloc[0]))
+        traits = {"model_id": names, "family": names, "pretrain_dataset": "", "training": ""}
+        candidates = rows[["precision", "input_shape"]].assign(**traits)
+        out.append(Query("energy", "mlperf_tiny", task, Platform("any", "mcu", "any"), task, task, candidates,
+                         rows[[m.column for m in METRICS.values()]], {}, accuracy_metric=rows["metric"].iloc[0]))
     return out
