@@ -2,6 +2,7 @@
 
 A ratio above 1 means that ours is faster. Each time is the best of a few, after one call to warm up. Where there is a
 peer, the two answers are compared first, because a fast wrong answer is no answer. Rows without a peer are times.
+``cpu`` is the processor time of ours, beside the time on the clock: on an idle machine both agree, or ``cpu`` is larger.
 """
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ BALANCED = {"accuracy": 1, "latency": 1}
 
 
 class Row(NamedTuple):
-    """One comparison. ``ours`` and ``theirs`` in ``unit``; ``aim``: least ratio beside a peer, else most of ``ours``."""
+    """One comparison. ``ours`` and ``theirs`` in ``unit``; ``aim``: least ratio beside a peer, else most of ``ours``.
+
+    ``cpu``: processor seconds of ours. Much less than ``ours`` times threads: other programs had the machine.
+    """
 
     what: str
     ours: float
@@ -39,6 +43,7 @@ class Row(NamedTuple):
     theirs: float = float("nan")
     aim: float | None = None
     unit: str = "s"
+    cpu: float = float("nan")
 
     @property
     def ratio(self) -> float:
@@ -51,15 +56,26 @@ class Row(NamedTuple):
         return None if self.aim is None else self.ratio >= self.aim if self.peer else self.ours <= self.aim
 
 
+def clocks() -> np.ndarray:
+    """Wall time and processor time of this process and of those it waited for, in seconds."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return np.array([time.perf_counter(), own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime])
+
+
+def timed(call: Callable[[], object], repeats: int = 3) -> dict[str, float]:
+    """``ours`` and ``cpu`` of a row: the fastest of some calls, after one to warm up."""
+    call()
+    spent = []
+    for _ in range(repeats):
+        start = clocks()
+        call()
+        spent.append(clocks() - start)
+    return dict(zip(("ours", "cpu"), np.min(spent, axis=0).tolist()))
+
+
 def best(call: Callable[[], object], repeats: int = 3) -> float:
     """Seconds of the fastest of some calls."""
-    call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return timed(call, repeats)["ours"]
 
 
 # ------------------------------------------------------------------------------------------------ attention
@@ -109,7 +125,7 @@ def training_step(queries: int = 16, candidates: int = 64, tokens: int = 48, dim
         return call
 
     sizes = f"{queries} queries x {candidates} candidates x {tokens} tokens"
-    return Row(f"training step, {sizes}", best(step(ours)), "a pass per PTM (original)", best(step(theirs), 2), 20)
+    return Row(f"training step, {sizes}", **timed(step(ours)), peer="a pass per PTM (original)", theirs=best(step(theirs), 2), aim=20)
 
 
 # ------------------------------------------------------------------------------------------------ Copeland
@@ -131,13 +147,13 @@ def against_pref_voting(voters: int, candidates: int, aim: float | None = None) 
 
     if ours() != theirs():
         raise AssertionError("the two disagree")
-    return Row(f"Copeland, {voters} rankings of {candidates}", best(ours, 5), "pref_voting", best(theirs, 1), aim)
+    return Row(f"Copeland, {voters} rankings of {candidates}", **timed(ours, 5), peer="pref_voting", theirs=best(theirs, 1), aim=aim)
 
 
 def many(voters: int, candidates: int, aim: float) -> Row:
     """Copeland scores of more candidates than a table of pairs could hold."""
     values = np.random.default_rng(0).random((voters, candidates))
-    return Row(f"Copeland, {voters} rankings of {candidates:,}", best(lambda: copeland(values), 2), aim=aim)
+    return Row(f"Copeland, {voters} rankings of {candidates:,}", **timed(lambda: copeland(values), 2), aim=aim)
 
 
 # ------------------------------------------------------------------------------------------------ rankers
@@ -160,7 +176,7 @@ def score_many(n: int = 1_000_000, task: str = "image_classification/flowers") -
     threads, big, rows = os.cpu_count() or 1, large_query(one, n), []
     torch.set_num_threads(threads)
     for name, ranker in made.items():
-        rows.append(Row(f"{name} scores {n:,} candidates, {threads} threads", best(lambda: ranker.score(big, BALANCED), 2), aim=2.0))
+        rows.append(Row(f"{name} scores {n:,} candidates, {threads} threads", **timed(lambda: ranker.score(big, BALANCED), 2), aim=2.0))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return rows + [Row(f"peak memory of scoring {n:,} candidates", peak, aim=2.0, unit="GiB")]
 
@@ -170,28 +186,28 @@ def rankers(suite: str, epochs: int | None = None) -> list[Row]:
     queries = build_queries(load_benchmark(), suite)
     made = {}
 
-    def fit(name: str, make: Callable[[], object]) -> float:
-        start = time.perf_counter()
+    def fit(name: str, make: Callable[[], object]) -> dict[str, float]:
+        start = clocks()
         made[name] = make().fit(queries)
-        return time.perf_counter() - start
+        return dict(zip(("ours", "cpu"), (clocks() - start).tolist()))
 
     options = {} if epochs is None else {"epochs": epochs}
     trees = fit("trees", BoostedTrees)
     times = {"Fusion": fit("Fusion", lambda: Fusion(**options)), "Shadow": fit("Shadow", lambda: Shadow(**options))}
     largest = max(queries, key=len)
-    one = {name: best(lambda: ranker.score(largest, BALANCED)) for name, ranker in made.items()}
-    rows = [Row(f"train {n} on {len(queries)} queries ({suite})", s, "boosted trees", trees) for n, s in times.items()]
-    return rows + [Row(f"{n} ranks {len(largest)} candidates", one[n], "boosted trees", one["trees"]) for n in times]
+    one = {name: timed(lambda: ranker.score(largest, BALANCED)) for name, ranker in made.items()}
+    rows = [Row(f"train {n} on {len(queries)} queries ({suite})", **t, peer="boosted trees", theirs=trees["ours"]) for n, t in times.items()]
+    return rows + [Row(f"{n} ranks {len(largest)} candidates", **one[n], peer="boosted trees", theirs=one["trees"]["ours"]) for n in times]
 
 
 # ------------------------------------------------------------------------------------------------ processes
 
 def imports(ours: str, theirs: str) -> Row:
     """Start of a process that imports one module."""
-    def start(module: str) -> float:
-        return best(lambda: subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"], check=True))
+    def start(module: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"], check=True)
 
-    return Row(f"import {ours}", start(ours), theirs, start(theirs))
+    return Row(f"import {ours}", **timed(start(ours)), peer=theirs, theirs=best(start(theirs)))
 
 
 def recommending(task: str = "image_classification/flowers", device: str = "stm32h747i_disco") -> Row:
@@ -202,7 +218,7 @@ def recommending(task: str = "image_classification/flowers", device: str = "stm3
         if "rank" not in subprocess.run(command, check=True, capture_output=True, text=True, cwd=paths.ROOT).stdout:
             raise AssertionError("'recommend' prints no table")
 
-    return Row("python -m lib recommend", best(call), aim=1.5)
+    return Row("python -m lib recommend", **timed(call), aim=1.5)
 
 
 # ------------------------------------------------------------------------------------------------ table
@@ -212,12 +228,12 @@ def table(rows: list[Row]) -> str:
     def amount(value: float, unit: str) -> str:
         return "" if np.isnan(value) else f"{value:.2f} {unit}" if value >= 1 or unit != "s" else f"{value * 1e3:.1f} ms"
 
-    lines = [f"{'what':<62}{'ours':>11}  {'peer':<34}{'theirs':>11}{'ratio':>9}  {'aim':<12}{'met':<4}"]
+    lines = [f"{'what':<62}{'ours':>11}{'cpu':>11}  {'peer':<34}{'theirs':>11}{'ratio':>9}  {'aim':<12}{'met':<4}"]
     for r in rows:
         ratio = f"{r.ratio:.1f}x" if r.peer else ""
         aim = "" if r.aim is None else f">= {r.aim:g}x" if r.peer else f"<= {r.aim:g} {r.unit}"
         met = {None: "", True: "yes", False: "no"}[r.met]
-        lines.append(f"{r.what:<62}{amount(r.ours, r.unit):>11}  {r.peer:<34}{amount(r.theirs, r.unit):>11}{ratio:>9}  {aim:<12}{met:<4}")
+        lines.append(f"{r.what:<62}{amount(r.ours, r.unit):>11}{amount(r.cpu, 's'):>11}  {r.peer:<34}{amount(r.theirs, r.unit):>11}{ratio:>9}  {aim:<12}{met:<4}")
     return "\n".join(lines)
 
 
