@@ -77,7 +77,12 @@ _ROW_CHECKS = {"measurements": [_RANGE], "accuracies": [_UNIT], "transfer/accura
 
 def unique(names: list[str], rule: str) -> pa.Check:
     """No two rows are equal in those of the columns that are there."""
-    return pa.Check(lambda f: ~f.duplicated([n for n in names if n in f]), error=f"{names[0]}|{rule}")
+
+    def holds(frame: pd.DataFrame) -> pd.Series:
+        there = [name for name in names if name in frame]
+        return ~frame.duplicated(there) if there else pd.Series(True, frame.index)
+
+    return pa.Check(holds, error=f"{names[0]}|{rule}")
 
 
 def _schemas(dictionary: Path) -> dict[str, pa.DataFrameSchema]:
@@ -147,6 +152,12 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema, validate: bool = Tr
         raise first_failure(path, error.failure_cases, frame, lines) from None
 
 
+def hint(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The known word that was probably meant, if any."""
+    close = difflib.get_close_matches(word[:60], known, 1)
+    return f"did you mean '{close[0]}'?" if close else otherwise
+
+
 def _header(path: Path, schema: pa.DataFrameSchema, required: Iterable[str]) -> list[str]:
     with path.open("rb") as file:
         first = file.readline(1 << 16)  # a file of noise need not have lines
@@ -160,9 +171,8 @@ def _header(path: Path, schema: pa.DataFrameSchema, required: Iterable[str]) -> 
         raise DataError(f"{path}: the file is empty or begins with an empty line; column names are needed")
     for column in columns:
         if column not in schema.columns:
-            close = difflib.get_close_matches(column[:60], schema.columns, 1)
-            hint = f"did you mean '{close[0]}'?" if close else "columns.csv lists those it has"
-            raise DataError(f"{path}:1: column {column[:40]!r} is unknown in {schema.name}: {hint}")
+            near = hint(column, schema.columns, "columns.csv lists those it has")
+            raise DataError(f"{path}:1: column {column[:40]!r} is unknown in {schema.name}: {near}")
     missing = [c for c in required if c not in columns]
     if missing or len(set(columns)) < len(columns):
         problem = f"'{missing[0]}' is missing" if missing else "names must differ, one is given twice"

@@ -10,19 +10,23 @@ import codecs
 import re
 from functools import cache
 from pathlib import Path
-from typing import Mapping, NamedTuple
+from typing import Iterable, Iterator, Mapping, NamedTuple
 
 import pandas as pd
 import pandera.pandas as pa
+import yaml
 
-from lib import paths, schema
-from lib.schema import ACCURACIES, MEASUREMENTS, DataError
+from lib import paths
+from lib.schema import ACCURACIES, MEASUREMENTS, DataError, first_failure, is_text
 
 LIMIT_MIB = 20
-#: Published words of number formats; formats that differ between layers are ``mixed``.
-PRECISIONS = {p: p for p in ("fp32", "fp16", "bf16", "int8", "int16", "w8a16", "w4a16", "mixed")} | {
-    "float": "fp32", "float32": "fp32", "torch": "fp32", "w8a8": "int8", "w16a16": "int16"}
-_MIXED = re.compile(r"w\d+a\d+|.*mixed.*|.+/.+|w4w8.*|hybrid")
+#: Words of the sources and what the tables call them.
+WORDS = yaml.safe_load((Path(__file__).parent / "vocabulary.yaml").read_text(encoding="utf-8"))
+_MIXED = re.compile(r"w\d+a\d+|.*mixed.*|.+/.+|w4w8.*|hybrid")  # formats that differ between layers
+#: Last word of a column's name -> unit of its figures in a text.
+UNITS = {"ms": "ms", "mhz": "MHz", "kib": "KiB"}
+#: Rows of a table in a text, the names of its columns first: line, and a text for each cell.
+Table = list[tuple[int, list[str]]]
 
 
 class Reading(NamedTuple):
@@ -37,15 +41,13 @@ def read_text(path: str | Path) -> str:
     try:
         with open(path, "rb") as file:
             raw = file.read(LIMIT_MIB * 2**20 + 1)
-        wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = raw.decode("utf-16" if wide else "utf-8-sig") if len(raw) <= LIMIT_MIB * 2**20 else None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        text = "\0"
-    if text is None:
+    if len(raw) > LIMIT_MIB * 2**20:
         raise DataError(f"{path}: the file is larger than {LIMIT_MIB} MiB")
-    if re.search("[\0-\b\x0e-\x1a]", text):
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = raw.decode("utf-16" if wide else "utf-8-sig", errors="replace")
+    if re.search("[\0-\b\x0e-\x1a\ufffd]", text):
         raise DataError(f"{path}: this is not a text file in UTF-8")
     if not text.strip():
         raise DataError(f"{path}: the file is empty")
@@ -55,11 +57,6 @@ def read_text(path: str | Path) -> str:
 def slug(name: str) -> str:
     """``Dragonwing IQ-9075 EVK`` -> ``dragonwing_iq_9075_evk``; a dot stays between digits only."""
     return re.sub(r"(?:[^a-z0-9.]|(?<!\d)\.|\.(?!\d))+", "_", name.lower()).strip("_")
-
-
-def is_text(column: pa.Column) -> bool:
-    """Whether a column holds text; it holds numbers else."""
-    return "float" not in str(column.dtype)
 
 
 @cache
@@ -81,53 +78,87 @@ def check(frame: pd.DataFrame, table: pa.DataFrameSchema, file: str, lines: list
     try:
         return table.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        raise schema.first_failure(file, error.failure_cases, frame, lines) from None
+        raise first_failure(file, error.failure_cases, frame, lines) from None
 
 
 class Rows:
-    """Rows read from one file so far, each with its line."""
+    """Rows read from one file so far: for each of the two tables, settings -> line and cells."""
 
     def __init__(self, source: str, file: str | Path) -> None:
         self.source, self.file = source, str(file)
-        self.measured: list[tuple[int, dict]] = []
-        self.scored: list[tuple[int, dict]] = []
-        self.seen: dict[tuple, int] = {}
+        self.found: tuple[dict[tuple, tuple[int, dict]], ...] = {}, {}
 
     def error(self, line: int, message: str) -> DataError:
         return DataError(f"{self.file}:{line}: {message}")
 
-    def number(self, line: int, cell: str, column: str, unit: str = "") -> float | None:
-        """Figure of a cell, which may end in ``unit``; None where the cell says that there is none."""
-        text = re.sub(rf"(\s*{re.escape(unit)})+$" if unit else r"\s+$", "", cell.strip())
-        if text in ("", "-", "NA", "N/A"):
+    def number(self, line: int, cell: object, column: str, unit: str = "") -> float | None:
+        """Figure of a cell, which may end in its unit; None where the cell says that there is none."""
+        unit = unit or UNITS.get(column.rpartition("_")[2], "")
+        text = re.sub(rf"(\s*{re.escape(unit)})+$" if unit else r"\s+$", "", str(cell).strip())
+        if text in ("", "-", "NA", "N/A", "None"):
             return None
-        if not re.fullmatch(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", text, re.I):
-            raise self.error(line, f"{column}: {cell[:40]!r} is not a number" + f" in {unit}" * bool(unit))
+        if not re.fullmatch(r"[+-]?\d*\.?\d+(e[+-]?\d{1,2})?", text, re.I):
+            wanted = f"a number in {unit}" if unit else "a number"
+            raise self.error(line, f"{column}: {str(cell)[:40]!r} is not {wanted}")
         return float(text)
 
-    def precision(self, line: int, name: str) -> dict[str, str]:
-        """``precision`` and ``precision_name``."""
-        word = name.strip().lower()
-        if word not in PRECISIONS and not _MIXED.fullmatch(word):
-            raise self.error(line, f"precision {name[:40]!r} is unknown (allowed: {', '.join(PRECISIONS)})")
-        return {"precision": PRECISIONS.get(word, "mixed"), "precision_name": name.strip()}
+    def records(self, table: Table, columns: Mapping[str, str],
+                needed: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line and cells of each row; ``columns``: start of a column's name -> cell, the first that fits."""
+        (line, names), *body = table
+        header = [self._column(line, name, columns) for name in names]
+        if missing := [cell for cell in needed if cell not in header]:
+            raise self.error(line, f"no column for '{missing[0]}'")
+        for line, cells in body:
+            if len(cells) != len(header):
+                raise self.error(line, f"the row is cut: it has {len(cells)} cells, the header {len(header)}")
+            yield line, dict(zip(header, cells))
+
+    def _column(self, line: int, name: str, columns: Mapping[str, str]) -> str:
+        start = next((s for s in columns if re.match(rf"{re.escape(s)}(?!\w)", name, re.I)), None)
+        if start is None:
+            raise self.error(line, f"column {name[:40]!r} is unknown")
+        cell, stated = columns[start], re.search(r"\((.*?)\)", name[len(start):])
+        unit = UNITS.get(cell.rpartition("_")[2])
+        if unit and stated and stated[1] != unit or cell == "latency_ms" and not stated:
+            raise self.error(line, f"column {name[:40]!r}: the unit must be {unit}")
+        return cell
 
     def add(self, line: int, **cells: object) -> None:
-        """Add a measurement, or an accuracy if there is a ``metric``; no two rows differ in figures alone."""
-        rows, table = (self.scored, ACCURACIES) if "metric" in cells else (self.measured, MEASUREMENTS)
-        settings = {c: v for c, v in cells.items() if isinstance(v, str) or c in ("threads", "batch_size")}
-        first = self.seen.setdefault((table.name, *sorted(settings.items(), key=str)), line)
-        if first != line:
-            raise self.error(line, f"{cells['model_name']} repeats line {first} with the same settings")
-        rows.append((line, {"source": self.source, "source_ref": Path(self.file).name} | cells))
+        """Add a measurement, or an accuracy if there is a ``metric`` (and a value); figures may be texts.
+
+        ``precision`` follows from ``precision_name`` if it is not given. No two rows differ in figures alone.
+        """
+        cells = {"source": self.source, "source_ref": Path(self.file).name} | cells
+        if "precision" not in cells:
+            name = cells["precision_name"].strip()
+            mixed = "mixed" if _MIXED.fullmatch(name.lower()) else ""
+            cells["precision"] = WORDS["precisions"].get(name.lower(), mixed)
+            if not cells["precision"]:
+                allowed = ", ".join(WORDS["precisions"])
+                raise self.error(line, f"precision {name[:40]!r} is unknown (allowed: {allowed})")
+        scored = "metric" in cells
+        table, rows, settings = (MEASUREMENTS, ACCURACIES)[scored], self.found[scored], []
+        for column, rule in table.columns.items():
+            if not is_text(rule):
+                unit = cells["unit"] if column == "value" else ""
+                cells[column] = self.number(line, cells.get(column), column, unit)
+            if is_text(rule) or column in ("threads", "batch_size"):
+                settings.append(cells.get(column))
+        if scored and cells["value"] is None:
+            return
+        if (first := rows.get(tuple(settings))) is not None:
+            raise self.error(line, f"{cells['model_name']} repeats line {first[0]} with the same settings")
+        rows[tuple(settings)] = line, cells
 
     def reading(self) -> Reading:
         """Every row, checked against its schema."""
-        if not self.measured and not self.scored:
+        if not any(self.found):
             raise DataError(f"{self.file}: no result found: the text is cut, or of another format")
         frames = []
-        for rows, table in ((self.measured, MEASUREMENTS), (self.scored, ACCURACIES)):
-            frame = pd.DataFrame([cells for _, cells in rows], columns=list(table.columns), dtype=object)
-            frame = frame.replace("", None).astype({c: str(rule.dtype) for c, rule in table.columns.items()})
-            frames.append(check(frame, table, self.file, [line for line, _ in rows]))
+        for table, rows in zip((MEASUREMENTS, ACCURACIES), self.found):
+            lines, cells = [line for line, _ in rows.values()], [cells for _, cells in rows.values()]
+            frame = pd.DataFrame(cells, columns=list(table.columns), dtype=object).replace("", None)
+            frame = frame.astype({c: str(rule.dtype) for c, rule in table.columns.items()})
+            frames.append(check(frame, table, self.file, lines))
         return Reading(*frames)

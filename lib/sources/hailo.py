@@ -3,21 +3,13 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
+from typing import Iterator
 
 from lib.schema import DataError
-from lib.sources import Reading, Rows, identify, slug
+from lib.sources import WORDS, Reading, Rows, Table, identify, slug
 
-TASKS = {"classification": "image_classification", "zero_shot_classification": "image_classification",
-         "automatic_speech_recognition": "speech_recognition"} | {task: task for task in (
-             "object_detection", "instance_segmentation", "semantic_segmentation", "depth_estimation",
-             "face_detection", "face_recognition", "pose_estimation", "super_resolution")}
-#: Word of the header -> metric and unit; what "mAP" means depends on the task.
-METRICS = {"top1": ("top1", "%"), "map": ("map50_95", "%"), "miou": ("miou", "%"), "psnr": ("psnr", "dB")}
-MAP = {"face_detection": "map", "instance_segmentation": "mask_map50_95", "pose_estimation": "keypoint_ap"}
-#: Start of a column's name -> cell; links and counts of the model are no measurements.
-COLUMNS = {"network name": "name", "fps (batch size=1)": "1", "fps (batch size=8)": "8", "quantized": "int8",
-           "hardware": "int8", "input resolution": "input_shape", "params (m)": "", "ops (g)": "",
-           "links": "", "pretrained": "", "source": "", "compiled": ""}
+WORDS = WORDS["hailo"]
+_ACCURACY = re.compile(r"(?:float|accuracy)\s*\(?(.*?)\)?", re.I)
 
 
 def read(text: str, file: str, date: str = "") -> Reading:
@@ -31,55 +23,42 @@ def read(text: str, file: str, date: str = "") -> Reading:
     compiler = re.search(r"Dataflow Compiler (v[\d.]+\d)", text)
     device = {"device_name": f"Hailo-{named[1]}", "device_id": f"hailo_{named[1].lower()}", "date": date,
               "processor": "npu", "runtime": "hailort", "runtime_version": compiler and f"DFC {compiler[1]}"}
-    task, dataset, header, row, start, previous = TASKS.get(named[2], "other"), "", None, [], 0, ""
-    for line, content in enumerate([*text.splitlines(), "end"], 1):
-        cell = re.fullmatch(r"\s+(\* )?-(?: (.*))?", content)
-        if re.fullmatch(r"\^{3,}", content):
-            dataset = slug(previous)
-        closes = content[:1].strip() or cell and cell[1]
-        if header is not None and row and closes:
-            if not header:
-                header = [_column(rows, start, name) for name in row]
-                if header[0] != "name":
-                    raise rows.error(start, "the first column must be 'Network Name'")
-            elif len(row) != len(header):
-                raise rows.error(start, f"the row has {len(row)} cells, the header {len(header)}: cut text")
-            else:
-                _row(rows, start, dict(zip(header, row)), device, task_type=task, dataset=dataset)
-            row = []
-        if content[:1].strip():
-            header = [] if content.startswith(".. list-table::") else None
-        elif header is not None and cell:
-            start = line if cell[1] else start
-            row.append((cell[2] or "").strip())
-        previous = content
+    task_type = WORDS["tasks"].get(named[2], "other")
+    for heading, table in _tables(text):
+        words = [slug(name[1]) for name in map(_ACCURACY.fullmatch, table[0][1]) if name]
+        word = (words or [""])[0] or "unstated"
+        metric, unit = WORDS["metrics"].get(word, (word, ""))
+        metric = WORDS["map"].get(task_type, metric) if word == "map" else metric
+        for line, cells in rows.records(table, WORDS["columns"], ["name"]):
+            name = re.sub(r"\s*\|\w+\|", "", cells["name"]).strip()
+            model = {**identify("hailo", name), "task_type": task_type, "dataset": slug(heading),
+                     "source_ref": f"{file} # {slug(heading)}",
+                     "input_shape": cells.get("input_shape", "").lower()}
+            for batch in ("1", "8"):
+                if rows.number(line, cells.get(batch), f"FPS at batch {batch}"):
+                    rows.add(line, **model, **device, precision="int8", precision_name="HEF (quantized)",
+                             batch_size=batch, throughput_ips=cells[batch],
+                             note="streaming (pipelined) throughput, not an inverse latency")
+            model |= {"metric": metric, "unit": unit, "training": "pretrained"}
+            rows.add(line, **model, value=cells.get("float"), precision="fp32", precision_name="float")
+            rows.add(line, **model, value=cells.get("int8"), precision="int8", precision_name="Hardware",
+                     device_id=device["device_id"])
     return rows.reading()
 
 
-def _row(rows: Rows, line: int, cells: dict, device: dict[str, str], **task: str) -> None:
-    name = re.sub(r"\s*\|\w+\|", "", cells["name"]).strip()
-    model = {**identify("hailo", name), **task, "input_shape": cells.get("input_shape", "").lower(),
-             "source_ref": f"{rows.file} # {task['dataset']}"}
-    for batch in ("1", "8"):
-        if rate := rows.number(line, cells.get(batch, ""), f"FPS at batch {batch}"):
-            rows.add(line, **model, **device, precision="int8", precision_name="HEF (quantized)",
-                     batch_size=int(batch), throughput_ips=rate,
-                     note="streaming (pipelined) throughput, not an inverse latency")
-    column = next((c for c in cells if isinstance(c, tuple)), ("unstated", ""))
-    metric = MAP.get(task["task_type"], column[0]) if column[0] == "map50_95" else column[0]
-    for cell, precision, name, where in (
-            (column, "fp32", "float", ""), ("int8", "int8", "Hardware", device["device_id"])):
-        value = rows.number(line, cells.get(cell, ""), "accuracy")
-        if value is not None:
-            rows.add(line, **model, precision=precision, precision_name=name, metric=metric, value=value,
-                     unit=column[1], device_id=where, training="pretrained")
-
-
-def _column(rows: Rows, line: int, name: str) -> str | tuple[str, str]:
-    plain = name.lower()
-    if accuracy := re.fullmatch(r"(?:float|accuracy)\s*\(?(.*?)\)?", plain):
-        return METRICS.get(slug(accuracy[1]), (slug(accuracy[1]) or "unstated", ""))
-    found = next((cell for start, cell in COLUMNS.items() if plain.startswith(start)), None)
-    if found is None:
-        raise rows.error(line, f"column {name[:40]!r} is unknown")
-    return found
+def _tables(text: str) -> Iterator[tuple[str, Table]]:
+    """Every list-table of a text in reStructuredText, with the heading above it."""
+    heading, table, previous = "", None, ""
+    for line, content in enumerate([*text.splitlines(), "end"], 1):
+        cell = re.fullmatch(r"\s+(\* )?-(?: (.*))?", content)
+        if re.fullmatch(r"\^{3,}", content):
+            heading = previous
+        if table is not None and cell:
+            if cell[1] or not table:
+                table.append((line, []))
+            table[-1][1].append((cell[2] or "").strip())
+        elif content[:1].strip():  # text at the margin ends a table
+            if table:
+                yield heading, table
+            table = [] if content.startswith(".. list-table::") else None
+        previous = content

@@ -1,22 +1,25 @@
 """A board of one's own: its data sheet (YAML) and its measurements, added to one's own copy of the tables."""
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
-import pandera.pandas as pa
 
 from lib import paths, registry, schema
 from lib.schema import ACCURACIES, DEVICES, MEASUREMENTS, DataError
-from lib.sources import Reading, Rows, benchncnn, check, is_text, own_csv, read_text
+from lib.sources import Reading, Rows, benchncnn, check, own_csv, read_text
 from lib.sources.qaihub import LINE, load_yaml
 
 SOURCE = "own"
 Board = dict[str, str | float]
+
+
+def line_of(text: str, pattern: str) -> int:
+    """Number of the first line that begins so."""
+    return next((i for i, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)), 1)
 
 
 def read_board(path: str | Path, named: bool = True) -> Board:
@@ -24,25 +27,22 @@ def read_board(path: str | Path, named: bool = True) -> Board:
 
     DataError if it is no YAML mapping, or a field is unknown or has a value that the column does not allow.
     """
-    rows, text, board = Rows(SOURCE, path), read_text(path), {}
-    fields = load_yaml(rows, text, generated=False)
+    text, rows, board = read_text(path), Rows(SOURCE, path), {}
+    fields = load_yaml(rows, text)
     fields.pop(LINE)
     for name, value in fields.items():
-        line = next((i for i, content in enumerate(text.splitlines(), 1)
-                     if re.match(rf"""["']?{re.escape(str(name))}["']?\s*:""", content)), 1)
-        if name not in DEVICES.columns:
-            close = difflib.get_close_matches(str(name), DEVICES.columns, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"allowed: {', '.join(DEVICES.columns)}"
+        line, rule = line_of(text, rf"""["']?{re.escape(str(name))}["']?\s*:"""), DEVICES.columns.get(name)
+        if rule is None:
+            hint = schema.hint(str(name), DEVICES.columns, f"allowed: {', '.join(DEVICES.columns)}")
             raise rows.error(line, f"field {str(name)[:40]!r} is unknown: {hint}")
-        text_cell = is_text(DEVICES.columns[name])
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-        if not number and not (text_cell and isinstance(value, str)):
-            wanted = "text" if text_cell else "number"
-            raise rows.error(line, f"field '{name}': {str(value)[:40]!r} is not a {wanted}")
-        board[name] = " ".join(str(value).split()) if text_cell else value
-        rule = pa.DataFrameSchema({name: DEVICES.columns[name]})
-        cell = pd.DataFrame({name: [board[name]]}).astype(str if text_cell else float)
-        check(cell, rule, rows.file, [line])
+        if value is None or isinstance(value, (bool, dict, list)):
+            raise rows.error(line, f"field '{name}': {str(value)[:40]!r} is neither text nor a number")
+        text_cell = schema.is_text(rule)
+        cell = " ".join(str(value).split()) if text_cell else rows.number(line, value, name)
+        if cell is not None:
+            frame = pd.DataFrame({name: [cell]}).astype(str if text_cell else float)
+            check(frame, DEVICES.select_columns([name]), rows.file, [line])
+            board[name] = cell
     if named and not board.get("device_id"):
         raise rows.error(1, "field 'device_id' is missing: a name such as my_board_1")
     return board
@@ -61,9 +61,8 @@ def read_measurements(path: str | Path, board: Board, data: str | Path = paths.D
     names = registry.lookup(models, "model_id")
     for name, model in zip(reading.measurements["model_name"], reading.measurements["model_id"]):
         if model not in names:
-            line = next(i for i, content in enumerate(text.splitlines(), 1) if name in content)
-            close = difflib.get_close_matches(model, names, 1)
-            hint = f"did you mean '{close[0]}'?" if close else "registry/models.csv lists those known"
+            line = line_of(text, rf".*{re.escape(name)}")
+            hint = schema.hint(model, names, "registry/models.csv lists those known")
             raise DataError(f"{path}:{line}: network {name[:60]!r} is unknown: {hint}")
     return Reading(*(table.assign(model_id=table["model_id"].map(names)) for table in reading))
 
@@ -72,23 +71,15 @@ def add_device(board: str | Path, measurements: str | Path, data: str | Path = p
     """Add a board and its measurements to the tables in ``data`` (a new folder: a copy of the shipped ones).
 
     Everything is checked before anything is written, and each table is replaced in one step, the measurements
-    last. Adding a board again replaces its data sheet, and the figures of what is measured again.
-
-    Returns
-    -------
-    Reading
-        The rows that were added.
-
-    Raises
-    ------
-    DataError
-        As the functions above; or ``device_id`` is a published board's; or ``data`` cannot be written.
+    last. Adding a board again replaces its data sheet, and the figures of what is measured again. Returns the
+    rows that were added. DataError as of the functions above; or ``device_id`` is a published board's; or
+    ``data`` cannot be written.
     """
     data, device = Path(data), read_board(board)
     try:
         if not data.exists():
             copy = data.with_name(f".{data.name}.{os.getpid()}")
-            shutil.copytree(paths.DATA, copy)
+            shutil.copytree(paths.DATA, copy, ignore=shutil.ignore_patterns("build", "__pycache__"))
             os.replace(copy, data)
         reading, place = read_measurements(measurements, device, data), data / "registry" / "devices.csv"
         devices = registry.read(place)
@@ -102,7 +93,7 @@ def add_device(board: str | Path, measurements: str | Path, data: str | Path = p
             path = data / "facts" / SOURCE / f"{name}.csv"
             old = [schema.read_table(path, rules).astype(object)] if path.exists() else []
             key = ["device_id"] if name == "devices" else [
-                c for c, rule in rules.columns.items() if c == "threads" or is_text(rule)
+                c for c, rule in rules.columns.items() if c == "threads" or schema.is_text(rule)
                 and c not in ("source_ref", "runtime_version", "date", "note")]
             tables[path] = pd.concat([*old, new.astype(object)]).drop_duplicates(key, keep="last")
         _write(tables)
@@ -113,7 +104,7 @@ def add_device(board: str | Path, measurements: str | Path, data: str | Path = p
 
 def _entry(device: Board, devices: pd.DataFrame) -> pd.DataFrame:
     """Row of the registry; boards of one chip share a group, so that no evaluation splits them."""
-    fields = {c: f"{v:g}" if isinstance(v, float) else str(v) for c, v in device.items()}
+    fields = {c: f"{v:.15g}" if isinstance(v, float) else str(v) for c, v in device.items()}
     fields["provenance"] = ";".join(f"{c}=published:{SOURCE}" for c in {"device_id": ""} | device)
     twins = devices["soc_group"][devices["soc"].str.lower().eq(fields.get("soc", "none").lower())]
     fields["soc_group"] = twins.iloc[0] if len(twins) else device["device_id"]

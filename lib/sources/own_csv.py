@@ -6,23 +6,16 @@ from typing import Mapping
 import pandera.pandas as pa
 
 from lib.schema import ACCURACIES, MEASUREMENTS, DataError, read_table
-from lib.sources import Reading, check, read_text
+from lib.sources import Reading, Rows, read_text
 
 REQUIRED = ("model_id", "input_shape", "precision", "latency_ms")
 #: Column -> column of the measurements; times in ms, memory in KiB, energy in microjoule, accuracy in %.
 COLUMNS = {c: c for c in (*REQUIRED, "energy_uj", "threads", "task_type", "dataset", "processor", "runtime",
                           "power_mode", "note")} | {"memory_kib": "ram_kib", "storage_kib": "flash_kib"}
-_SETTINGS = [c for c in COLUMNS if not c.endswith(("_ms", "_kib", "_uj", "note"))]
-_OPTIONAL = {c: {"nullable": c not in REQUIRED} for c in COLUMNS}
-TABLE = pa.DataFrameSchema(
-    {name: MEASUREMENTS.columns[c] for name, c in COLUMNS.items()}
-    | {"accuracy": ACCURACIES.columns["value"]},
-    checks=[pa.Check(lambda f: ~f.duplicated([c for c in _SETTINGS if c in f]),
-                     error="model_id|repeats an earlier row with the same settings"),
-            pa.Check(lambda f: f.reindex(columns=["accuracy"])["accuracy"].isna()
-                     | f.reindex(columns=["dataset"])["dataset"].notna(),
-                     error="accuracy|needs the 'dataset' that it was measured on")],
-    name="a table of measurements", strict=True).update_columns(_OPTIONAL | {"accuracy": {"nullable": True}})
+RULES = {c: MEASUREMENTS.columns[name] for c, name in COLUMNS.items()}
+RULES["accuracy"] = ACCURACIES.columns["value"]
+TABLE = pa.DataFrameSchema(RULES, name="a table of measurements", strict=True).update_columns(
+    {c: {"nullable": c not in REQUIRED} for c in RULES})
 
 
 def read(file: str, task_types: Mapping[str, str] | None = None, processor: str = "cpu", source: str = "own",
@@ -34,21 +27,20 @@ def read(file: str, task_types: Mapping[str, str] | None = None, processor: str 
     """
     if not read_text(file).endswith("\n"):
         raise DataError(f"{file}: the last line has no line break: the text may be cut")
-    table = read_table(file, TABLE, required=REQUIRED)
+    table, rows, scored = read_table(file, TABLE, required=REQUIRED), Rows(source, file), set()
     if table.empty:
         raise DataError(f"{file}: no row follows the names of the columns")
-    table = table.reindex(columns=list(TABLE.columns)).astype(object).rename(columns=COLUMNS).assign(
-        source=source, source_ref=str(file).rpartition("/")[2], model_name=table["model_id"],
-        precision_name=table["precision"], **device)
-    table["processor"] = table["processor"].fillna(processor)
-    usual = table["model_id"].map(dict(task_types or {}))
-    table["task_type"] = table["task_type"].fillna(usual).fillna("other")
-    scored = table["accuracy"].notna()
-    frames = []
-    for rows, rules in ((table.assign(latency_stat="unspecified"), MEASUREMENTS),
-                        (table[scored].assign(metric="top1", value=table["accuracy"], unit="%"), ACCURACIES)):
-        types = {c: str(rule.dtype) for c, rule in rules.columns.items()}
-        # The same accuracy may stand beside each of a model's settings: it counts once.
-        rows = rows.reindex(columns=list(types)).astype(types).drop_duplicates(ignore_index=True)
-        frames.append(check(rows, rules, str(file), list(range(2, len(table) + 2))))
-    return Reading(*frames)
+    for line, row in enumerate(table.astype(object).where(table.notna(), None).to_dict("records"), 2):
+        model, accuracy = row["model_id"], row.pop("accuracy", None)
+        usual = {"task_type": (task_types or {}).get(model, "other"), "processor": processor}
+        cells = usual | {COLUMNS[c]: value for c, value in row.items() if value is not None}
+        cells |= {"model_name": model, "precision_name": row["precision"], **device}
+        rows.add(line, **cells, latency_stat="unspecified")
+        if accuracy is not None:
+            if "dataset" not in cells:
+                raise rows.error(line, "column 'accuracy' needs the 'dataset' that it was measured on")
+            model = tuple(cells.get(c) for c in ACCURACIES.columns)
+            if (accuracy, model) not in scored:  # it may stand beside each of a model's settings
+                rows.add(line, **cells, metric="top1", value=accuracy, unit="%")
+            scored.add((accuracy, model))
+    return rows.reading()
