@@ -1,8 +1,8 @@
 """Weighted Copeland aggregation (A. H. Copeland, 1951): several rankings of the same candidates -> one.
 
-Each voter (a metric) compares every pair of candidates. A pair is won by the side with the larger weight of its
-voters, and a candidate's score is its number of won pairs minus its number of lost pairs. A tie counted as
-half a win gives the same ranking, as score = 2 * points - (n - 1); counted as a win ("Llull") it does not.
+Each voter (a metric) compares every pair of candidates. A pair is won by the side whose voters weigh more, and
+a candidate's score is its number of won pairs minus its number of lost pairs. A tie counted as half a win
+gives the same ranking, as score = 2 * points - (n - 1); counted as a win ("Llull") it does not.
 
 Policies, none of them silent:
 
@@ -151,17 +151,6 @@ def condorcet_winner(margins: np.ndarray) -> int | None:
     beaten = (_square(margins) > 0).sum(axis=1)
     winner = int(beaten.argmax())
     return winner if beaten[winner] == len(beaten) - 1 else None
-
-
-def smith_set(margins: np.ndarray) -> tuple[int, ...]:
-    """Smallest non-empty set whose members all beat everyone outside it; one member = a Condorcet winner."""
-    margins = _square(margins)
-    grown = np.arange(len(margins)) == np.sign(margins).sum(axis=1).argmax()  # the best score is a member
-    inside = ~grown
-    while (inside != grown).any():  # whoever is not beaten by all members must be a member
-        inside = grown
-        grown = inside | (margins[inside] <= 0).any(axis=0)
-    return tuple(np.flatnonzero(inside).tolist())
 
 
 def condorcet_cycles(margins: np.ndarray) -> int:

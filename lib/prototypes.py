@@ -85,7 +85,7 @@ def _encoder():
 
 
 def encode(texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors (N, 384) float32 of sentences; ValueError that says what to install without the encoder."""
+    """Unit vectors (N, 384) float32 of sentences; ValueError that says what to install, if it is missing."""
     try:
         return np.asarray(_encoder().encode(list(texts), normalize_embeddings=True), dtype=np.float32)
     except ImportError:

@@ -2,9 +2,9 @@
 
 The fact tables stay as published. ``data/registry/quirks.csv`` holds one rule per quirk: rows of ``source``
 (``*``: any) whose ``columns`` match ``pattern`` carry ``flag``; rules without a pattern are computed here.
-``effect`` says what a flag forbids: ``row`` (never ranked), or ``memory``, ``storage``, ``energy`` (that figure is
-not used). Figures of different ``kind`` are never pooled. ``table.flags`` is an attribute of every DataFrame: write
-``table["flags"]``.
+``effect`` says what a flag forbids: ``row`` (never ranked), or ``memory``, ``storage``, ``energy`` (that
+figure is not used). Figures of different ``kind`` are never pooled. ``table.flags`` is an attribute of every
+DataFrame: write ``table["flags"]``.
 """
 from __future__ import annotations
 
@@ -82,13 +82,14 @@ def has(frame: pd.DataFrame, *flags: str) -> pd.Series:
 
 
 def add_flags(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Copy of the measurements with ``kind`` (see KINDS), ``flags`` (``|`` between) and ``excluded`` (bool)."""
+    """Copy of the measurements with ``kind`` (KINDS), ``flags`` (``|`` between) and ``excluded`` (bool)."""
     wide = measurements["latency_max_ms"] > WIDE_SPREAD * measurements["latency_min_ms"]
     frame = measurements.assign(flags=_flags(measurements, "measurements", {"wide_spread": wide}))
     timed, rated = frame["latency_ms"].notna(), frame["throughput_ips"].notna()
     vitis = frame["source"].eq("vitis")
-    kind = np.select([timed & (vitis | has(frame, "post_processing")), timed, rated & vitis, rated],
-                     ["end_to_end_latency", "latency", "end_to_end_throughput", "pipelined_throughput"], "none")
+    kind = np.select(
+        [timed & (vitis | has(frame, "post_processing")), timed, rated & vitis, rated],
+        ["end_to_end_latency", "latency", "end_to_end_throughput", "pipelined_throughput"], "none")
     return frame.assign(kind=pd.Series(kind, index=frame.index, dtype=str),
                         excluded=has(frame, *rules("measurements", "row")["flag"]))
 

@@ -1,4 +1,4 @@
-"""``python -m data.build [STEP ...]`` renews the derived files of ``data/``, each step from what those before it left.
+"""``python -m data.build [STEP ...]`` renews the derived files of ``data/``, by default in all these steps.
 
 registry     registry/{models,model_shapes,devices,tasks}.csv, from the facts and registry/overrides
 tokens       tokens/names.npz, from the registry; with --images also tokens/images.npz

@@ -22,7 +22,7 @@ ARRAYS = {
 
 
 def files(data: Path = paths.DATA) -> list[Path]:
-    """Tables and arrays, in the order of their paths; what chapters write to ``results`` is not among them."""
+    """Tables and arrays in the order of their paths; what the study writes to ``results`` is none of them."""
     found = (p for p in data.rglob("*") if p.suffix in (".csv", ".npz"))
     return sorted((p for p in found if p.relative_to(data).parts[0] != "results"),
                   key=lambda p: p.relative_to(data).as_posix())
@@ -134,13 +134,16 @@ def croissant(data: Path = paths.DATA) -> dict[str, object]:
         name="iot-pretrained-model-measurements", version="1.0.0", date_published=datetime(2026, 11, 24),
         description="Pre-trained models on IoT hardware: published on-device measurements in one schema. "
                     "README.md is the data card.",
-        license=["https://spdx.org/licenses/MIT.html", "Figures: licence of each source, registry/sources.csv"],
-        url="https://arxiv.org/abs/2412.18972", creators=[mlc.Organization(name="The contributors of the study")],
+        license=["https://spdx.org/licenses/MIT.html",
+                 "Figures: licence of each source, registry/sources.csv"],
+        url="https://arxiv.org/abs/2412.18972",
+        creators=[mlc.Organization(name="The contributors of the study")],
         cite_as="CITATION.cff of the study, and the sources used (registry/sources.csv)",
         keywords=["pre-trained models", "Internet of Things", "on-device inference", "model selection"],
         data_collection="Figures that public sources published, in one schema; nothing was measured anew.",
-        data_limitations=["Each source measures in its own way: figures of different kinds, sources or precisions "
-                          "must not be pooled. Flags (registry/quirks.csv) name what limits a figure's use."],
+        data_limitations=["Each source measures in its own way: figures of different kinds, sources or "
+                          "precisions must not be pooled. Flags (registry/quirks.csv) name what limits a "
+                          "figure's use."],
         distribution=distribution, record_sets=records).to_json()
 
 
