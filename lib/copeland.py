@@ -1,7 +1,7 @@
 """Weighted Copeland aggregation (A. H. Copeland, 1951): several rankings of the same candidates -> one.
 
-Each voter (a metric) compares every pair of candidates. A pair is won by the side whose voters weigh more, and
-a candidate's score is its number of won pairs minus its number of lost pairs. A tie counted as half a win
+Each voter (a metric) compares every pair of candidates. A pair is won by the side whose voters weigh more,
+and a candidate's score is its won pairs minus its lost pairs. A tie counted as half a win
 gives the same ranking, as score = 2 * points - (n - 1); counted as a win ("Llull") it does not.
 
 Policies, none of them silent:
