@@ -239,11 +239,13 @@ def write(table: pd.DataFrame, form: str = "table", out: str | Path | None = Non
     return text
 
 
-def plot(ax: object, table: pd.DataFrame, named: int = 3) -> None:
+def plot(ax: object, table: pd.DataFrame, title: str = "", named: int = 3) -> None:
     """Accuracy against latency of a ranking on matplotlib axes: filled = both measured, open = one predicted.
 
-    The line is the Pareto front; the first ``named`` rows carry their rank and name, and the legend names the signs.
+    The line is the Pareto front; the first ``named`` rows are circled, numbered and named above.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     from lib.figures import BLUE, GREY, VERMILION
 
     t = table.dropna(subset=["accuracy", "latency_ms"])
@@ -254,13 +256,19 @@ def plot(ax: object, table: pd.DataFrame, named: int = 3) -> None:
     front = t.sort_values(["latency_ms", "accuracy"], ascending=[True, False])
     front = front[front["accuracy"] > front["accuracy"].cummax().shift(fill_value=-np.inf)]
     ax.step(front["latency_ms"], front["accuracy"], where="post", color=GREY, linewidth=1.2, zorder=2, label="Pareto front")
-    spread, low = np.ptp(t["accuracy"]) or 1.0, []
-    for row in t.head(named).itertuples():
-        y = row.accuracy - 0.05 * spread
-        while any(abs(y - other) < 0.07 * spread for other in low):  # names of near points stand below each other
-            y -= 0.07 * spread
-        low.append(y)
-        ax.scatter(row.latency_ms, row.accuracy, s=90, facecolor="none", edgecolor=VERMILION, linewidth=1.6, zorder=4)
-        ax.annotate(f"{row.rank}. {row.model_id}", (row.latency_ms, row.accuracy), (row.latency_ms * 1.12, y), fontsize=9, color=VERMILION,
-                    va="top", zorder=5)
+    first = t.head(named)
+    ax.scatter(first["latency_ms"], first["accuracy"], s=90, facecolor="none", edgecolor=VERMILION, linewidth=1.6, zorder=4)
+    place = np.column_stack([np.log(t["latency_ms"]), t["accuracy"]])
+    place = place / np.where(np.ptp(place, axis=0) > 0, np.ptp(place, axis=0), 1)
+    for i, row in enumerate(first.itertuples()):
+        if i == 0 or np.abs(place[:i] - place[i]).max(axis=1).min() > 0.05:  # one number where points lie on each other
+            ax.annotate(str(row.rank), (row.latency_ms, row.accuracy), (-7, 5), textcoords="offset points", color=VERMILION, ha="right",
+                        fontsize=10, weight="bold")
+    names = "   ".join(dict.fromkeys(f"{r.rank} {r.model_id}" for r in first.itertuples()))
+    ax.text(0, 1.02, names, transform=ax.transAxes, color=VERMILION, fontsize=8.5)
+    ax.set_title(title, pad=20)
     ax.set(xscale="log", xlabel="latency (ms)", ylabel="accuracy (%)")
+    ax.margins(x=0.08, y=0.1)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
