@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from patsy import PatsyError
-from scipy import stats
-from scipy.optimize import nnls
+from scipy import optimize, stats
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
@@ -85,7 +84,6 @@ def false_discovery(p: Sequence[float]) -> np.ndarray:
 
 def rank_moves(before: Sequence[float], after: Sequence[float]) -> dict[str, float | bool]:
     """Compare two score vectors (n,) of the same candidates, larger is better; ties share their mean rank.
-
     ``mean_shift``: places moved; ``tau``: weighted tau, `before` first; ``top_changes``: no candidate is best in both.
     """
     before, after = np.asarray(before, float), np.asarray(after, float)
@@ -185,7 +183,6 @@ def variance_shares(frame: pd.DataFrame, value: str, row: str, column: str, nois
 
 def rank_correlations(frame: pd.DataFrame, target: str, columns: Sequence[str], given: Sequence[str] = ()) -> pd.DataFrame:
     """Spearman's rho of `target` with each column, and what is left when the ranks of `given` are held; a row is a unit.
-
     Interval by Fieller, Hartley and Pearson (1957); q is corrected over the columns.
     """
     out = []
@@ -226,7 +223,7 @@ def fit_roofline(macs_m: Sequence[float], traffic_mb: Sequence[float], latency_m
     The sum replaces the maximum of Williams et al. (2009): convex, and at most a factor of two off at the ridge.
     """
     parts, latency = np.column_stack([macs_m, traffic_mb, np.ones(len(macs_m))]).astype(float), np.asarray(latency_ms, float)
-    cost, _ = nnls(parts / latency[:, None], np.ones(len(latency)))
+    cost, _ = optimize.nnls(parts / latency[:, None], np.ones(len(latency)))
     rates = [1 / c if c > 0 else np.inf for c in cost[:2]]
     return Roofline(*rates, float(cost[2]), float(np.median(np.abs(parts @ cost / latency - 1))))
 
