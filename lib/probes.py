@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from lib.benchmark import Benchmark, Query, Suite, build_queries, platform_queries
 from lib.shadow import HardwareRanker
@@ -28,10 +28,11 @@ def task_distances(prototypes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Mantel(NamedTuple):
-    """Rank correlation of two tables of distances, one-sided p, number of things."""
+    """Rank correlation of two tables of distances, one-sided p, what 19 of 20 permutations stay below, number of things."""
 
     rho: float
     p: float
+    chance: float
     n: int
 
 
@@ -43,7 +44,7 @@ def mantel(a: np.ndarray, b: np.ndarray, draws: int = 2000, seed: int = 0) -> Ma
     rng, orders = np.random.default_rng(seed), [np.arange(len(a))]
     orders += [rng.permutation(len(a)) for _ in range(draws)]
     rho = np.array([np.corrcoef(ranks[o[rows], o[columns]], other)[0, 1] for o in orders])
-    return Mantel(float(rho[0]), float((rho >= rho[0] - 1e-12).mean()), len(a))
+    return Mantel(float(rho[0]), float((rho >= rho[0] - 1e-12).mean()), float(np.quantile(rho[1:], 0.95)), len(a))
 
 
 def platforms(benchmark: Benchmark, most: int = 40, least: int = 3) -> list[Query]:
@@ -100,16 +101,16 @@ def held_out(queries: Sequence[Query], target: np.ndarray, extractors: Mapping[s
              folds: int = 5, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Read `target` (n,) out of representations by ridge regression, for chips that neither probe nor extractor saw.
 
-    Returns predictions (n, extractors) and, for each extractor, the distances (n, n) of each platform to all others in
-    the representation of the fold that held it out. An extractor takes the training queries and gives (n, d) features.
+    Returns predictions (n, extractors) and, for each extractor, the cosine distances (n, n) of each platform to all others
+    in the representation of the fold that held it out. An extractor takes training queries and gives (n, d) features.
     """
     found, far = ({name: np.empty((len(queries),) * d) for name in extractors} for d in (1, 2))
     for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(target, groups=[q.soc for q in queries]):
         for name, extract in extractors.items():
             x = extract([queries[i] for i in train])
             probe = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13))).fit(x[train], target[train])
-            found[name][test], z = probe.predict(x[test]), probe[0].transform(x)
-            far[name][test] = np.sqrt(((z[test][:, None] - z) ** 2).sum(-1))
+            found[name][test], z = probe.predict(x[test]), normalize(probe[0].transform(x))
+            far[name][test] = 1 - z[test] @ z.T
     return pd.DataFrame(found), far
 
 

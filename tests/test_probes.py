@@ -70,7 +70,7 @@ def test_probe_reads_what_is_there_and_never_sees_the_chip_it_predicts() -> None
     assert abs(found["all"] - target).max() < 0.1
     assert np.corrcoef(found["name"], target)[0, 1] < 0.3  # a chip's name says nothing of other chips
     assert all(len(chips) == 9 for chips in seen) and len(seen) == 8
-    assert (np.diag(far["all"]) == 0).all() and far["all"].shape == (24, 24)
+    assert np.allclose(np.diag(far["all"]), 0) and far["all"].shape == (24, 24) and abs(far["all"]).max() < 2.001
 
 
 def test_neighbours_have_other_chips_each_once() -> None:
