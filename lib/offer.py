@@ -78,7 +78,7 @@ def candidates(found: list[Query], task: Task, near: Neighbours, w: np.ndarray) 
         groups.setdefault(key, []).append((close.get(tuple(getattr(q.platform, k) for k in PLATFORM), 0.0), q))
     if not groups:
         return pd.DataFrame(columns=PTM + TRAITS + ["accuracy", "accuracy_metric", "accuracy_source"])
-    key = max(groups, key=lambda k: (round(max(at for at, _ in groups[k]), 4), max(len(q) for _, q in groups[k]), k))
+    key = max(groups, key=lambda k: (round(np.log(max(at for at, _ in groups[k]) + 1e-99), 1), max(len(q) for _, q in groups[k]), k))
     members = sorted(groups[key], key=lambda m: (-m[0], -len(m[1]), m[1].name))
     tables = [q.candidates.assign(accuracy=q.values["accuracy"] if task.name else np.nan, accuracy_metric=q.accuracy_metric,
                                   accuracy_source=q.source.rpartition("+")[2])

@@ -123,6 +123,14 @@ def test_a_chip_that_was_measured_beats_its_core(benchmark, write):
     assert chips[named].str.contains("RK3588").all()
 
 
+@pytest.mark.parametrize("fields, platform, source", [
+    ("ram_mib: 512\n", "cpu, ncnn", "model_traits"), ("npu: Hexagon (HTP v75)\nnpu_tops: 20\n", "npu, qnn", "qaihub"),
+    ("device_class: mcu\nclock_mhz: 300\n", "mcu, stedgeai", "stm32")])
+def test_little_is_enough_to_find_boards_of_the_kind(write, fields, platform, source):
+    table = recommend("image_classification/imagenet", write("b.yaml", fields))
+    assert platform in table.attrs["title"] and table["evidence"].str.contains(f"accuracy measured by {source}").all()
+
+
 def test_same_arguments_same_answer(m7):
     arguments = dict(weights="accuracy=1,latency=2,memory=1", ranker="fusion")
     pd.testing.assert_frame_equal(recommend(FLOWERS, m7, **arguments), recommend(FLOWERS, m7, **arguments))
