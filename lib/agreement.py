@@ -71,7 +71,8 @@ def aligned(table: pd.DataFrame, same: Sequence[str], differs: Sequence[str], it
             if len(both) >= least:
                 out.append(pd.DataFrame({"unit": units[both].to_numpy(), "pair": len(out), **dict(zip(names, (*a, *b))),
                                          "item": [str(i) for i in both], "x": x[both].to_numpy(), "y": y[both].to_numpy()}))
-    return pd.concat(out, ignore_index=True) if out else pd.DataFrame(columns=["unit", "pair", *names, "item", "x", "y"])
+    empty = pd.DataFrame(columns=["unit", "pair", *names, "item", "x", "y"]).astype({"x": float, "y": float})
+    return pd.concat(out, ignore_index=True) if out else empty
 
 
 def repeats(table: pd.DataFrame, levels: Sequence[tuple[str, str, str, str, str]] = LEVELS) -> pd.DataFrame:
