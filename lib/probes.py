@@ -28,12 +28,11 @@ def task_distances(prototypes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Mantel(NamedTuple):
-    """Rank correlation of two tables of distances, one-sided p, what 19 of 20 permutations stay below, number of things."""
+    """Rank correlation of two tables of distances, one-sided p, and what 19 of 20 permutations stay below."""
 
     rho: float
     p: float
     chance: float
-    n: int
 
 
 def mantel(a: np.ndarray, b: np.ndarray, draws: int = 2000, seed: int = 0) -> Mantel:
@@ -44,7 +43,7 @@ def mantel(a: np.ndarray, b: np.ndarray, draws: int = 2000, seed: int = 0) -> Ma
     rng, orders = np.random.default_rng(seed), [np.arange(len(a))]
     orders += [rng.permutation(len(a)) for _ in range(draws)]
     rho = np.array([np.corrcoef(ranks[o[rows], o[columns]], other)[0, 1] for o in orders])
-    return Mantel(float(rho[0]), float((rho >= rho[0] - 1e-12).mean()), float(np.quantile(rho[1:], 0.95)), len(a))
+    return Mantel(float(rho[0]), float((rho >= rho[0] - 1e-12).mean()), float(np.quantile(rho[1:], 0.95)))
 
 
 def platforms(benchmark: Benchmark, most: int = 40, least: int = 3) -> list[Query]:
@@ -65,8 +64,7 @@ def kind_of(query: Query) -> str:
 def latency_scale(queries: Sequence[Query], rounds: int = 50, shrink: float = 3.0) -> np.ndarray:
     """How slow each platform is, (n,): mean log10 of milliseconds per GMAC, net of what each network costs everywhere.
 
-    Platforms are free, networks are drawn towards zero like random effects (as if seen `shrink` times at zero), so that
-    platforms of different sources, which share few networks, stand on one scale.
+    Networks are drawn towards zero (as if seen `shrink` times there): sources that share few of them stand on one scale.
     """
     table = pd.concat([pd.DataFrame({"platform": i, "network": q.candidates["model_id"], "y": np.log10(
         1e3 * q.values["latency_ms"] / q.candidates["macs_m"])}) for i, q in enumerate(queries)])
@@ -93,16 +91,15 @@ def pooled_tokens(ranker: HardwareRanker, queries: Sequence[Query]) -> np.ndarra
     """Ψh of each platform, (n, dim): mean of its hardware tokens."""
     with torch.inference_mode():
         tokens, mask = ranker.module.hardware(encode(queries, ranker.vocabulary))
-    mask = mask.unsqueeze(-1)
-    return ((tokens * mask).sum(1) / mask.sum(1).clamp(min=1)).numpy()
+    return ((tokens * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)).numpy()
 
 
 def held_out(queries: Sequence[Query], target: np.ndarray, extractors: Mapping[str, Callable[[list[Query]], np.ndarray]],
              folds: int = 5, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Read `target` (n,) out of representations by ridge regression, for chips that neither probe nor extractor saw.
 
-    Returns predictions (n, extractors) and, for each extractor, the cosine distances (n, n) of each platform to all others
-    in the representation of the fold that held it out. An extractor takes training queries and gives (n, d) features.
+    An extractor takes training queries and gives (n, d) features. Returned are predictions (n, extractors) and, for each
+    extractor, the cosine distances (n, n) of each platform to all others in the fold that held it out.
     """
     found, far = ({name: np.empty((len(queries),) * d) for name in extractors} for d in (1, 2))
     for train, test in GroupKFold(folds, shuffle=True, random_state=seed).split(target, groups=[q.soc for q in queries]):

@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--save", action="store_true", help="write data/results/bench.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    rows = [training_step(), against_pref_voting(2, 200, 100), against_pref_voting(10, 200, 100), against_pref_voting(100, 200, 100),
+    rows = [training_step(), against_pref_voting(2, 500, 100), against_pref_voting(10, 200, 100), against_pref_voting(100, 200, 100),
             many(2, 1_000_000, 3.0), many(10, 10_000, 1.0), recommending(),
             imports("lib.copeland", "pref_voting.profiles_with_ties"), *rankers("mcu")]
     # A process of its own, so that its peak memory is its own.
