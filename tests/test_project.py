@@ -40,7 +40,7 @@ def test_no_file_names_a_path_of_one_machine():
 
 def test_private_paths_would_be_found(tmp_path):
     assert PRIVATE.search("open('" + "/" + "home" + "/me/x')")
-    assert not PRIVATE.search("docs/work/x https://a.b/tmp/x")
+    assert not PRIVATE.search("docs/home/x https://a.b/tmp/x")
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
