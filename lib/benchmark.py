@@ -183,10 +183,14 @@ def load_benchmark(data: Path | str = paths.DATA, validate: bool = False) -> Ben
 
     Raises
     ------
+    ValueError
+        The folder holds no tables.
     lib.schema.DataError
-        A table is missing or, with ``validate``, a row breaks its schema (file, line, column, value and rule named).
+        With ``validate``: a row breaks its schema (file, line, column, value and rule named).
     """
     data = Path(data)
+    if not (data / "registry").is_dir() or not (data / "facts").is_dir():
+        raise ValueError(f"{data}: holds no tables (expected the folders registry/ and facts/; add-device makes such a copy)")
     models, shapes, devices, tasks = (
         pd.read_csv(data / "registry" / f"{name}.csv", low_memory=False)
         for name in ("models", "model_shapes", "devices", "tasks"))

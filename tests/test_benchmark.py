@@ -135,3 +135,8 @@ def test_fine_tuning_studies_become_queries_without_a_board(benchmark_tables) ->
     ten = [q for q in queries if q.source == "model_spider_ten"]
     assert len(ten) == 8 and {len(q) for q in ten} == {10}
     assert {q.source for q in queries} >= {"parc", "sfda_supervised", "vtab", "transfergraph"}
+
+
+def test_a_folder_without_tables_is_named(tmp_path) -> None:
+    with pytest.raises(ValueError, match="holds no tables"):
+        load_benchmark(tmp_path)
