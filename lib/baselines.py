@@ -56,7 +56,7 @@ def _means(rows: pd.DataFrame) -> list[pd.Series]:
 def _look_up(means: Sequence[pd.Series], candidates: pd.DataFrame, default: float = 0.5) -> np.ndarray:
     out = np.full(len(candidates), np.nan)
     for mean in means:
-        keys = [k for k in mean.index.names]
+        keys = list(mean.index.names)
         index = pd.MultiIndex.from_frame(candidates[keys]) if len(keys) > 1 else pd.Index(candidates[keys[0]])
         out = np.where(np.isnan(out), mean.reindex(index).to_numpy(float), out)
     return np.where(np.isnan(out), default, out)
@@ -123,9 +123,6 @@ class NearestDevice(MeanRank):
                         votes[m] = np.where(np.isnan(ranks), votes.get(m, 0.5), ranks)
                 break
         return votes
-
-    def score(self, query: Query, priorities: Mapping[str, object]) -> np.ndarray:
-        return combine(self.votes(query), priorities)
 
 
 class BoostedTrees:
