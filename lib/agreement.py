@@ -42,7 +42,8 @@ def prepare(benchmark: Benchmark) -> pd.DataFrame:
     precision, but fp16 for float runs of ncnn on cores that have it; ``item``: what ran, apart from the precision.
     """
     table, sheet = benchmark.measurements, benchmark.devices.set_index("device_id")
-    table = table[~table["excluded"] & table["kind"].ne("none")].reset_index(drop=True)
+    usable = ~table["excluded"] | quirks.has(table, "two_speeds")  # what does not repeat is a finding here
+    table = table[usable & table["kind"].ne("none")].reset_index(drop=True)
     device, note = sheet.reindex(table["device_id"]).reset_index(drop=True), table["note"].fillna("")
     clusters, work = device["clusters"].astype(object).fillna(""), device["device_class"].ne("server")
     half = table["source"].eq("ncnn") & table["precision"].eq("fp32") & device["dotprod"].astype(float).eq(1)
@@ -131,11 +132,6 @@ def indifference(table: pd.DataFrame, share: float = 0.1, draws: int = 200, seed
     picks = np.random.default_rng(seed).integers(len(count), size=(draws, len(count)))
     low, high = np.quantile([crossing(p) for p in picks], [0.025, 0.975]) if len(count) > 1 else (np.nan, np.nan)
     return crossing(np.arange(len(count))), float(low), float(high)
-
-
-def sampling_error(accuracy: float | np.ndarray, images: float) -> float | np.ndarray:
-    """Standard error in points of an accuracy in % on so many test images (binomial)."""
-    return np.sqrt(np.asarray(accuracy) * (100 - np.asarray(accuracy)) / images)
 
 
 def whole_images(percent: Sequence[float], sizes: Sequence[int], digits: int = 2) -> pd.DataFrame:

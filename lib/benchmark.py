@@ -24,6 +24,7 @@ import pandas as pd
 from lib import paths, quirks, registry
 from lib.copeland import Copeland, copeland
 from lib.metrics import METRICS, check_priorities
+from lib.noise import Noise, noise
 from lib.prototypes import Tokens, load_tokens
 
 MIN_CANDIDATES = 4
@@ -35,16 +36,6 @@ TRAITS = ["family", "architecture", "params_m", "macs_m", "macts_m", "size_mib",
 #: Accuracy metrics of which more is better and whose differences are in points; each gives queries of its own.
 RANKABLE = ("top1", "accuracy", "mean_per_class_accuracy", "map", "map50", "map50_95", "map_iou40", "miou", "clip_accuracy",
             "oks", "auc", "delta1", "keypoint_ap", "f1", "mean_accuracy", "verification_accuracy", "rank1", "dice", "psnr")
-
-#: Differences smaller than this are ties: (value, absolute?) per metric. Latency, memory and energy are relative.
-#: Derived from repeated measurements in the data chapter, which checks these figures against the tables.
-INDIFFERENCE: dict[str, tuple[float, bool]] = {
-    "accuracy": (0.1, True),
-    "latency": (0.03, False),
-    "memory": (0.01, False),
-    "storage": (0.01, False),
-    "energy": (0.03, False),
-}
 
 
 @dataclass(frozen=True)
@@ -106,6 +97,8 @@ class Query:
         Known fields of the device's data sheet and of the run configuration; unknown fields are absent.
     prototypes : dict of arrays
         Task tokens: ``names`` (C, 384) and, for tasks with sample images, ``images`` (C, 1280).
+    noise : dict
+        Per metric the indifference threshold and the scatter of a repetition; a metric without an entry has no vote.
     """
 
     suite: str
@@ -119,6 +112,7 @@ class Query:
     specs: Mapping[str, float | str]
     prototypes: Mapping[str, np.ndarray] = field(default_factory=dict)
     accuracy_metric: str = ""
+    noise: Mapping[str, Noise] = field(default_factory=noise)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -131,8 +125,9 @@ class Query:
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics with at least one figure."""
-        return tuple(m.name for m in METRICS.values() if m.column in self.values and self.values[m.column].notna().any())
+        """Metrics that have a vote: with at least one figure, of a kind that repeats."""
+        return tuple(m.name for m in METRICS.values()
+                     if m.name in self.noise and m.column in self.values and self.values[m.column].notna().any())
 
     def subset(self, index: Sequence[int]) -> "Query":
         """The same question with fewer candidates."""
@@ -140,10 +135,20 @@ class Query:
         return replace(self, candidates=self.candidates.iloc[rows].reset_index(drop=True),
                        values=self.values.iloc[rows].reset_index(drop=True))
 
+    def again(self, rng: np.random.Generator, only: Sequence[str] | None = None) -> "Query":
+        """As a second run of the same benchmarks would find it: figures (of ``only`` these metrics) disturbed by their
+        scatter; log-normal, accuracy normal in points."""
+        values = self.values.copy()
+        for name, noise in self.noise.items():
+            z = rng.standard_normal(len(values)) * noise.scatter * (only is None or name in only)
+            column = METRICS[name].column
+            values[column] = values[column] + z if noise.absolute else values[column] * np.exp(z)
+        return replace(self, values=values)
+
     def truth(self, priorities: Mapping[str, int | Fraction]) -> Copeland:
         """Weighted Copeland ranking of the metric rankings.
 
-        Metrics that nobody measured on this platform have no vote; differences within :data:`INDIFFERENCE` are ties.
+        Metrics that nobody measured on this platform have no vote; differences within the threshold of :attr:`noise` are ties.
 
         Raises
         ------
@@ -158,8 +163,8 @@ class Query:
             self.values[[m.column for m in chosen]].to_numpy(float).T,
             list(weights.values()),
             directions=[m.direction for m in chosen],
-            thresholds=[INDIFFERENCE[m.name][0] for m in chosen],
-            absolute=[INDIFFERENCE[m.name][1] for m in chosen],
+            thresholds=[self.noise[m.name].threshold for m in chosen],
+            absolute=[self.noise[m.name].absolute for m in chosen],
         )
 
 
@@ -414,7 +419,7 @@ class _Builder:
             device.get("soc_group") or device_id, parents.get(task, task), candidates,
             rows[[m.column for m in METRICS.values()]],
             platform_specs(device, processor, runtime, threads, power_mode, _first(rows["clock_mhz"])),
-            self.benchmark.tokens.get(task), metric,
+            self.benchmark.tokens.get(task), metric, noise(source, task, metric, float(rows["accuracy"].median())),
         )
 
 
@@ -466,7 +471,8 @@ def transfer_queries(benchmark: Benchmark, least: int = MIN_CANDIDATES) -> list[
     columns = ["model_id", "pretrain_dataset", "training", "input_shape", "precision"] + TRAITS
     return [
         Query("transfer", name, task, Platform("any", "any", "any"), "any", parents.get(task, task), rows[columns],
-              rows[[m.column for m in METRICS.values()]], {}, benchmark.tokens.get(task), metric)
+              rows[[m.column for m in METRICS.values()]], {}, benchmark.tokens.get(task), metric,
+              noise(name, task, metric, float(rows["accuracy"].median())))
         for (name, task, metric), group in table.groupby(keys) if len(rows := group.reset_index(drop=True)) >= least
     ]
 

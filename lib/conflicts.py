@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from lib.benchmark import INDIFFERENCE, Query
-from lib.copeland import condorcet_cycles, condorcet_winner, copeland, integer_weights, kemeny
-from lib.metrics import METRICS, check_priorities
+from lib.benchmark import Query
+from lib.copeland import condorcet_cycles, condorcet_winner, integer_weights, kemeny
+from lib.metrics import check_priorities
 from lib.priorities import opinions
 from lib.statistics import leave_one_out
 
@@ -69,32 +69,19 @@ def against_kemeny(query: Query, priorities: Mapping[str, int], size: int = 8, s
     return {"n": len(part), "agreement": reached / best.agreement if best.agreement else 1.0, "optima": best.optima}
 
 
-def rank_intervals(query: Query, priorities: Mapping[str, int], draws: int = 200, images: int | None = None,
+def rank_intervals(query: Query, priorities: Mapping[str, int], draws: int = 200, only: Sequence[str] | None = None,
                    seed: int = 0, level: float = 0.95) -> pd.DataFrame:
-    """How far each candidate's place moves if everything were measured again.
-
-    Each figure is disturbed by its indifference threshold (log-normal; accuracy normal, in points). With ``images``,
-    an accuracy also gets the sampling error of a test set of so many images.
+    """How far each candidate's place moves if everything, or ``only`` some metrics, were measured again.
 
     Returns
     -------
     DataFrame
         ``rank`` published, ``low`` and ``high`` of the interval, ``first`` share of draws in which it is first.
     """
-    weights = {m: w for m, w in check_priorities(priorities).items() if m in query.metrics}
-    voters = [METRICS[m] for m in weights]
-    values = query.values[[m.column for m in voters]].to_numpy(float).T
-    sizes, absolute = (np.array(x) for x in zip(*(INDIFFERENCE[m] for m in weights)))
-    generator, ranks = np.random.default_rng([seed, zlib.crc32(query.name.encode())]), []
-    spread = np.sqrt(np.clip(values * (100 - values), 0, None) / images) if images else np.zeros_like(values)
-    for draw in range(draws + 1):  # the first one is the published ranking
-        noise, sampling = generator.standard_normal((2, *values.shape)) * (draw > 0)
-        noise = noise * sizes[:, None]
-        again = np.where(absolute[:, None], values + noise + sampling * spread, values * np.exp(noise))
-        ranks.append(copeland(again, list(weights.values()), directions=[m.direction for m in voters],
-                              thresholds=sizes, absolute=absolute).ranks)
-    low, high = np.quantile(ranks[1:], [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
-    return pd.DataFrame({"rank": ranks[0], "low": low, "high": high, "first": (np.array(ranks[1:]) == 1).mean(0)})
+    rng = np.random.default_rng([seed, zlib.crc32(query.name.encode())])
+    ranks = np.array([query.again(rng, only).truth(priorities).ranks for _ in range(draws)])
+    low, high = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+    return pd.DataFrame({"rank": query.truth(priorities).ranks, "low": low, "high": high, "first": (ranks == 1).mean(0)})
 
 
 def threshold_moves(query: Query, priorities: Mapping[str, int], scales: Sequence[float]) -> pd.DataFrame:

@@ -5,7 +5,6 @@ import os
 import re
 import zlib
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from typing import Callable, Iterator, Mapping, NamedTuple, Protocol, Sequence
 
@@ -16,7 +15,7 @@ from scipy.stats import weightedtau
 from tqdm import tqdm
 
 from lib.baselines import BASELINES
-from lib.benchmark import INDIFFERENCE, MIN_CANDIDATES, Query
+from lib.benchmark import MIN_CANDIDATES, Query
 from lib.fusion import Fusion
 from lib.metrics import METRICS
 from lib.shadow import Shadow
@@ -260,20 +259,8 @@ def summarise(results: pd.DataFrame, by: Sequence[str] = ("protocol", "ranker"),
     return pd.DataFrame(rows)
 
 
-def noise_ceiling(query: Query, priorities: Priorities, noise: Mapping[str, float] | None = None, draws: int = 20, seed: int = 0) -> float:
-    """Mean weighted tau between a query's truth and the truth of a repeated measurement.
-
-    Each figure is disturbed by the metric's indifference threshold (log-normal; accuracy: normal, in points): what even
-    a second run of the same benchmark would reach.
-    """
+def noise_ceiling(query: Query, priorities: Priorities, draws: int = 20, seed: int = 0) -> float:
+    """Mean weighted tau between a query's truth and the truth of a repeated measurement (:meth:`Query.again`)."""
     rng = np.random.default_rng([seed, zlib.crc32(query.name.encode())])
-    truth, taus = query.truth(priorities).scores, []
-    for _ in range(draws):
-        values = query.values.copy()
-        for m in METRICS.values():
-            size, absolute = (noise or {}).get(m.name, INDIFFERENCE[m.name][0]), INDIFFERENCE[m.name][1]
-            z = rng.standard_normal(len(values)) * size
-            values[m.column] = values[m.column] + z if absolute else values[m.column] * np.exp(z)
-        again = replace(query, values=values)
-        taus.append(weighted_tau(truth, again.truth(priorities).scores))
-    return float(np.mean(taus))
+    truth = query.truth(priorities).scores
+    return float(np.mean([weighted_tau(truth, query.again(rng).truth(priorities).scores) for _ in range(draws)]))

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from scipy.optimize import linprog
 from scipy.spatial import ConvexHull
 
-from lib.benchmark import INDIFFERENCE, Query
+from lib.benchmark import Query
 from lib.copeland import integer_weights, pairwise_margins
 from lib.metrics import METRICS
 
@@ -99,7 +99,7 @@ def opinions(query: Query, metrics: Sequence[str], scale: float = 1.0) -> np.nda
     """(V, n, n) int8: +1 where the metric prefers i to j; ``scale`` multiplies the indifference thresholds."""
     return np.array([
         pairwise_margins(query.values[m.column].to_numpy(float)[None], directions=[m.direction],
-                         thresholds=[INDIFFERENCE[m.name][0] * scale], absolute=[INDIFFERENCE[m.name][1]])
+                         thresholds=[query.noise[m.name].threshold * scale], absolute=[query.noise[m.name].absolute])
         for m in (METRICS[name] for name in metrics)], np.int8)
 
 

@@ -30,6 +30,7 @@ KEYS: dict[str, str] = {
     "registry/devices": "device_id",
     "registry/tasks": "task",
     "registry/sources": "source",
+    "registry/noise": "source metric task",
 }
 
 

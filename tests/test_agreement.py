@@ -88,11 +88,6 @@ def test_every_unit_weighs_the_same():
     assert agreement.indifference(pd.concat([steady, wild]), draws=1)[0] > 3 * few
 
 
-def test_sampling_error_is_binomial():
-    assert agreement.sampling_error(50, 100) == pytest.approx(5)
-    assert agreement.sampling_error(np.array([0.0, 90.0]), 900).tolist() == pytest.approx([0, 1])
-
-
 @pytest.mark.parametrize("images", [367, 734, 1000])
 def test_size_of_a_test_set_is_recovered(images):
     percent = 100 * np.random.default_rng(1).integers(images // 2, images, 30) / images

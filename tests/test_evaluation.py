@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy.stats import kendalltau, weightedtau
 
 from lib import evaluation
 from lib.baselines import BASELINES
+from lib.noise import Noise
 from tests.helpers_queries import grid, make_query
 
 
@@ -122,7 +124,8 @@ def test_cross_validation_is_the_same_in_one_process_and_in_two() -> None:
 
 
 def test_noise_ceiling_falls_with_noise() -> None:
-    query, weights = make_query(n=12), {"accuracy": 1, "latency": 1}
-    small, large = (evaluation.noise_ceiling(query, weights, {"accuracy": a, "latency": b}) for a, b in ((0.01, 0.001), (5.0, 0.5)))
+    weights = {"accuracy": 1, "latency": 1}
+    quiet, loud = ({"accuracy": Noise(0.1, a, True), "latency": Noise(0.03, b, False)} for a, b in ((0.01, 0.001), (5.0, 0.5)))
+    small, large = (evaluation.noise_ceiling(replace(make_query(n=12), noise=n), weights) for n in (quiet, loud))
     assert 0.97 < small <= 1
     assert large < small - 0.05
