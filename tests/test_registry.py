@@ -1,5 +1,6 @@
 """Registries: one row per architecture, device and task, rebuilt from the facts, with every name resolved."""
 import re
+import shutil
 from fractions import Fraction
 
 import pandas as pd
@@ -362,6 +363,46 @@ def test_hand_kept_tables_name_what_exists(built):
     cores = registry.read(OVERRIDES / "cores.csv")
     used = {c for text in built.devices["clusters"] for c in re.findall(r"\d+x([a-z0-9.+-]+)", text)}
     assert used <= set(cores["core"]), sorted(used - set(cores["core"]))
+
+
+# ---- documents
+
+def test_every_document_that_is_named_was_read_and_is_used(built):
+    documents = registry.read(OVERRIDES / "documents.csv")
+    named = {part for text in built.devices["provenance"] for origin in text.split(";")
+             for part in (origin.partition("=data sheet:")[2].split("|")) if part}
+    assert documents["document"].is_unique and named == set(documents["document"])
+    address = r"https?://\S+|[\w.-]+/[\w.-]+ [\w./+-]+"
+    assert documents["address"].str.fullmatch(address).all() and (documents["read"] != "").all()
+
+
+def test_every_cell_read_in_a_document_tells_of_a_device(built):
+    for cell in registry.read(OVERRIDES / "document_cells.csv").itertuples():
+        table = built.devices
+        first = table["clusters"].str.extract(r"^\d+x([^@ ]+)", expand=False)
+        table = table[(table["device_id"] == cell.subject) | (table["soc_group"] == cell.subject)
+                      | (first == cell.subject)]
+        assert len(table), f"{cell.subject} is no device, chip or first core"
+        told = table["provenance"].str.contains(f"(?:^|;){cell.column}=data sheet:")
+        assert told.any(), f"{cell.subject} {cell.column} backs no cell"
+
+
+def test_memory_that_a_document_contradicts_is_refused(tmp_path):
+    shutil.copytree(OVERRIDES, tmp_path / "overrides")
+    table = tmp_path / "overrides" / "document_cells.csv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("bcm2711,l2_kib,1024,", "bcm2711,l2_kib,2048,"), encoding="utf-8")
+    with pytest.raises(ValueError, match="bcm2711 l2_kib: '2048' in linux .*, but '1024' was typed"):
+        build.build(overrides=tmp_path / "overrides")
+    table.write_text(text + "bcm2711,process_nm,28,hearsay\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="bcm2711 process_nm: no document 'hearsay'"):
+        build.build(overrides=tmp_path / "overrides")
+
+
+def test_kryo_385_has_half_precision_but_no_dot_product(built):
+    row = rows(built.devices, device_id="xiaomi_mi_8").iloc[0]
+    assert row["dotprod"] == "0" and row["simd"] == "neon+fp16"
+    assert "dotprod=data sheet:cpuinfo" in row["provenance"]
 
 
 # ---- tasks

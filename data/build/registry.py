@@ -29,6 +29,8 @@ COUNTED = {"ncnn", "mlperf_tiny"}  # counted in the network's file what others s
 REFERENCE_DATA = {"imagenet", "coco", "speech_commands_v2", "toyadmos"}
 #: The first of these metrics that a task has ranks its models.
 METRICS = "top1 map50_95 mask_map50_95 keypoint_ap miou auc accuracy map map50".split()
+LAYOUT = ("core_type", "cores", "clock_mhz")  # follow from the clusters
+CLOCK, CLOCK_FIRST = r"@[\d.]+", re.compile(r"\d+x[^@ ]+@")
 AGREEMENT = 0.10  # figures of one network differ less than this share, else its row has a ``conflict``
 #: The four tables, every cell text, empty when unknown.
 Registries = NamedTuple("Registries", [
@@ -159,7 +161,42 @@ def _published(column: str, rows: list[dict]) -> tuple[str, str]:
     return row[column], f"{'common knowledge' if common else 'published'}:{row['source']}"
 
 
-def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
+def _read_cells(overrides: Path) -> dict[tuple[str, str], tuple[str, str]]:
+    """``(device, chip or core, column)`` -> value and the documents in which it was read, ``|`` between."""
+    known = set(read(overrides / "documents.csv")["document"])
+    cells: dict[tuple[str, str], tuple[str, str]] = {}
+    for cell in read(overrides / "document_cells.csv").itertuples():
+        missing, key = set(cell.document.split("|")) - known, (cell.subject, cell.column)
+        if missing or key in cells:
+            raise ValueError(f"document_cells.csv: {cell.subject} {cell.column}: "
+                             + (f"no document '{min(missing)}' in documents.csv" if missing else "stated twice"))
+        cells[key] = cell.value, cell.document
+    return cells
+
+
+def _confirm(row: Row, kinds: Row, column: str, stated: tuple[str, str], subject: str) -> None:
+    """Let a document fill an empty cell, or stand for memory as the origin of the very same value.
+
+    A cell that a source publishes, or that was emptied on purpose, is left alone. Clusters without all the clocks
+    that the cell has confirm nothing; the clock of the first one may be the board's own, published elsewhere.
+    Raises ValueError where the document contradicts what was typed.
+    """
+    (value, document), cell, kind = stated, row[column], kinds.get(column, "")
+    if cell and not kind.startswith("common") or not cell and kind.startswith("unknown"):
+        return
+    if column == "clusters" and re.sub(CLOCK, "", cell or value) == re.sub(CLOCK, "", value):
+        own = bool(row["clock_mhz"]) and not kinds["clock_mhz"].startswith("common")
+        asked, told = (re.sub(CLOCK, "", text, count=1) if own and CLOCK_FIRST.match(text) else text
+                       for text in (cell or value, value))
+        if asked != told or row["clock_mhz"] and not own and f"@{row['clock_mhz']}" not in value.split()[0]:
+            return
+        value = cell or value
+    if cell not in ("", value):
+        raise ValueError(f"document_cells.csv: {subject} {column}: '{value}' in {document}, but '{cell}' was typed")
+    row[column], kinds[column] = value, f"data sheet:{document}"
+
+
+def _processor(row: Row, kinds: Row, cores: dict[str, Row], documents: dict[tuple[str, str], tuple[str, str]]) -> None:
     """Fill what follows from the clusters, ``4xcortex-a76@2400 4xcortex-a55@1800`` (MHz), the fastest first.
 
     Peak = sum over clusters of cores x MHz x multiply-accumulates a cycle / 1000, in 10^9 a second.
@@ -181,7 +218,7 @@ def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
               "cores": str(sum(int(n) for n, _, _ in clusters)), "clock_mhz": clusters[0][2]}
     first = cores.get(clusters[0][1], {})
     sheet = {c: first.get(c, "") for c in ("isa", "simd", "dotprod")}
-    sheet["l1_kib"] = row["l1_kib"] or first.get("l1_kib", "")
+    sheet["l1_kib"] = "" if row["l1_kib"] else first.get("l1_kib", "")
     peaks = {}
     for column, figure in (("peak_gmacs", "macs_fp32"), ("peak_gmacs_int8", "macs_int8")):
         each = [(int(n) * float(mhz or 0), cores.get(name, {}).get(figure)) for n, name, mhz in clusters]
@@ -190,16 +227,23 @@ def _processor(row: Row, kinds: Row, cores: dict[str, Row]) -> None:
     for cells, kind in ((layout, kinds["clusters"]), (sheet, f"common knowledge:{clusters[0][1]}"),
                         (peaks, "computed:cores x clock x multiply-accumulates a cycle")):
         for column, value in cells.items():
-            kinds[column] = kinds[column] if row[column] else kind
+            if not row[column] or value and kinds[column].startswith("common"):
+                kinds[column] = kind
             row[column] = value or row[column]
+    for column in ("isa", "simd", "dotprod", "l1_kib"):
+        if (clusters[0][1], column) in documents:
+            _confirm(row, kinds, column, documents[clusters[0][1], column], clusters[0][1])
 
 
 def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
-    """One row per board or chip; hand-kept cells win over published ones, and those over the chip's."""
+    """One row per board or chip; hand-kept cells win over published ones, and those over the chip's.
+
+    What was read in a document (``document_cells.csv``) confirms or fills the cells typed from memory.
+    """
     names, boards = (_pairs(overrides / f"{table}.csv") for table in ("device_aliases", "boards"))
     socs, cores = ({row[key]: row for row in read(overrides / f"{table}.csv").to_dict("records")}
                    for table, key in (("socs", "soc_group"), ("cores", "core")))
-    groups, cells, out = defaultdict(list), defaultdict(list), []
+    groups, cells, out, documents = defaultdict(list), defaultdict(list), [], _read_cells(overrides)
     for cell in read(overrides / "device_cells.csv").to_dict("records"):
         cells[cell["device_id"]].append(cell)
     for source, _, frame in _tables(facts, "devices"):
@@ -218,7 +262,12 @@ def _devices(facts: Path, overrides: Path) -> pd.DataFrame:
             row[cell["column"]], kinds[cell["column"]] = cell["value"], f"{cell['kind']}:{cell['basis']}"
         memory = re.sub(r"-\d+$", "", row["mem_type"].upper())
         row["mem_type"] = "SRAM" if memory in ("RAM", "INTERNAL SRAM") else memory
-        _processor(row, kinds, cores)
+        stated = [(s, c) for s in (device, row["soc_group"]) for c in CELLS if (s, c) in documents]
+        for subject, column in dict.fromkeys(cell for cell in stated if cell[1] not in LAYOUT):
+            _confirm(row, kinds, column, documents[subject, column], subject)
+        _processor(row, kinds, cores, documents)
+        for subject, column in dict.fromkeys(cell for cell in stated if cell[1] in LAYOUT):
+            _confirm(row, kinds, column, documents[subject, column], subject)
         out.append(row | {"provenance": _join(kinds | {"device_name": "", "note": ""}, row)})
     return pd.DataFrame(out, columns=["device_id", "aliases", "soc_group", *CELLS, "provenance"])
 
