@@ -16,15 +16,17 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
 import jupytext
 import nbformat
+import papermill
 import yaml
+from joblib import Parallel, delayed
 from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
 
 from lib import paths
 
@@ -90,109 +92,71 @@ def fingerprint(source: Path, parameters: Mapping[str, Any]) -> str:
 def execute(book: Book, only: Iterable[str] | None = None, jobs: int | None = None) -> list[str]:
     """Execute the chapters that are out of date, in parallel, longest first; return their names.
 
-    Raises
-    ------
-    ChapterError
-        The first chapter that fails; the others are stopped.
+    ChapterError of the first chapter that fails; the others are stopped.
     """
-    known, parameters = book.chapters(), dict(book.parameters)
+    known = book.chapters()
     chapters = list(only or known)
-    for chapter in chapters:
-        if chapter not in known:
-            raise ChapterError(f"no chapter '{chapter}' (allowed: {', '.join(known)})")
-    marks = {c: fingerprint(book.source / f"{c}.md", parameters) for c in chapters}
-    records = {c: book.run / f"{c}.json" for c in chapters}
-    last = {c: json.loads(r.read_text()) if r.exists() else {} for c, r in records.items()}
+    if unknown := [c for c in chapters if c not in known]:
+        raise ChapterError(f"no chapter '{unknown[0]}' (allowed: {', '.join(known)})")
+    marks = {c: fingerprint(book.source / f"{c}.md", dict(book.parameters)) for c in chapters}
+    last = {c: json.loads(r.read_text()) if (r := book.run / f"{c}.json").exists() else {} for c in chapters}
     stale = [c for c in chapters if last[c].get("mark") != marks[c]]
     stale.sort(key=lambda c: -last[c].get("seconds", float("inf")))
     if len(stale) < len(chapters):
         print(f"{len(chapters) - len(stale)} of {len(chapters)} chapters are up to date", flush=True)
-    running: set[subprocess.Popen[bytes]] = set()
-    try:
-        with ThreadPoolExecutor(jobs or min(os.cpu_count() or 1, 4)) as pool:
-            futures = {pool.submit(run_chapter, book, c, marks[c], running): c for c in stale}
-            try:
-                for future in as_completed(futures):
-                    print(f"  {futures[future]:<28} {future.result():6.0f} s", flush=True)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(running):
-                    process.kill()  # its kernel notices and leaves
-                raise
-    finally:
-        shutil.rmtree(book.run / "unfinished", ignore_errors=True)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # chapters run side by side, one core each
+    workers = Parallel(jobs or min(os.cpu_count() or 1, 4), return_as="generator_unordered")
+    for chapter, seconds in workers(delayed(run_chapter)(book, c, marks[c]) for c in stale):
+        print(f"  {chapter:<28} {seconds:6.0f} s", flush=True)
     return stale
 
 
-def run_chapter(book: Book, chapter: str, mark: str, running: set[subprocess.Popen[bytes]]) -> float:
-    """Execute one chapter and store it if it may be published; return the seconds it took."""
+def run_chapter(book: Book, chapter: str, mark: str) -> tuple[str, float]:
+    """Execute one chapter and store it if it may be published; return its name and the seconds it took."""
     source, target = book.source / f"{chapter}.md", book.run / f"{chapter}.ipynb"
-    work = book.run / "unfinished"
-    work.mkdir(parents=True, exist_ok=True)
+    record = target.with_suffix(".json")  # written last: without it the notebook does not count
     target.unlink(missing_ok=True)
-    target.with_suffix(".json").unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
     start = time.monotonic()
-    notebook = papermill(source, work / f"{chapter}.ipynb", dict(book.parameters), running)
+    notebook = run_notebook(source, dict(book.parameters))
     seconds = round(time.monotonic() - start, 1)
     if found := problems(notebook):
         raise ChapterError(f"chapters/{source.name} ran, but cannot be published:\n  " + "\n  ".join(found))
-    nbformat.write(notebook, work / f"{chapter}.good")
-    os.replace(work / f"{chapter}.good", target)
-    target.with_suffix(".json").write_text(json.dumps({"mark": mark, "seconds": seconds}))
-    return seconds
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    record.write_text(json.dumps({"mark": mark, "seconds": seconds}))
+    return chapter, seconds
 
 
-def papermill(source: Path, work: Path, parameters: dict[str, Any],
-              running: set[subprocess.Popen[bytes]]) -> NotebookNode:
+def run_notebook(source: Path, parameters: dict[str, Any]) -> NotebookNode:
     """Run one MyST notebook through papermill; return it without run times and paths.
 
-    Raises
-    ------
-    ChapterError
-        A cell failed: chapter, cell and the end of the traceback; or a parameter is unknown.
+    ChapterError if a parameter is unknown or a cell failed: chapter, cell and the end of the traceback.
     """
     notebook = jupytext.read(source)
     check_parameters(notebook, parameters, source.name)
-    raw = work.with_suffix(".in.ipynb")
-    nbformat.write(notebook, raw)
-    # Chapters run side by side, one core each.
-    one_core = {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
-    environment = {**one_core, **os.environ, "PYTHONPATH": str(paths.ROOT)}
-    command = [sys.executable, "-m", "papermill", str(raw), str(work), "--no-progress-bar", "-k", "python3",
-               "--cwd", str(source.parent), "--execution-timeout", str(CELL_SECONDS),
-               "-y", json.dumps(parameters)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    running.add(process)
-    errors = process.communicate()[1].decode(errors="replace")
-    running.discard(process)
-    if process.returncode:
-        raise ChapterError(f"chapters/{source.name} failed{explain(work, errors)}")
-    executed = nbformat.read(work, as_version=4)
-    executed.metadata.pop("papermill", None)
-    for cell in executed.cells:
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
+    os.environ |= {"PYTHONPATH": str(paths.ROOT), "LOKY_MAX_CPU_COUNT": "1"}  # for the kernel
+    try:
+        executed = papermill.execute_notebook(notebook, None, parameters, kernel_name="python3", cwd=source.parent,
+                                              progress_bar=False, execution_timeout=CELL_SECONDS,
+                                              extra_arguments=["--log-level=ERROR"])
+    except PapermillExecutionError as error:
+        trace = ANSI.sub("", "\n".join(error.traceback)).splitlines()[-12:]
+        raise ChapterError(f"chapters/{source.name} failed in code cell {error.exec_count}:\n" + "\n".join(trace)) from None
+    except Exception as error:  # the kernel died, or a cell took too long
+        raise ChapterError(f"chapters/{source.name} failed:\n{error}") from None
+    for part in (executed, *executed.cells):
+        part.metadata.pop("papermill", None)
+        part.metadata.pop("execution", None)
     return executed
 
 
 def check_parameters(notebook: NotebookNode, parameters: Iterable[str], name: str) -> None:
     """Refuse a parameter that the chapter does not have: papermill would only warn."""
-    cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    allowed = re.findall(r"^(\w+)\s*(?::[^=]+)?=", "\n".join(cells), re.MULTILINE)
+    allowed = papermill.inspect_notebook(notebook)
     for key in parameters:
         if key not in allowed:
             raise ChapterError(f"{name}: unknown parameter '{key}' (allowed: {', '.join(allowed) or 'none'})")
-
-
-def explain(executed: Path, errors: str, lines: int = 12) -> str:
-    """Where a run failed and the end of its traceback; papermill's own words if no cell says so."""
-    cells = nbformat.read(executed, as_version=4).cells if executed.exists() else []
-    for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
-        for output in cell.outputs:
-            if output.output_type == "error":
-                trace = ANSI.sub("", "\n".join(output.traceback)).splitlines()[-lines:]
-                return f" in code cell {number}:\n" + "\n".join(trace)
-    return ":\n" + "\n".join(errors.strip().splitlines()[-lines:])
 
 
 def problems(notebook: NotebookNode) -> list[str]:
@@ -221,8 +185,7 @@ def problems(notebook: NotebookNode) -> list[str]:
 
 def glued(notebook: NotebookNode) -> dict[str, str]:
     """Name -> text of everything that a chapter glues."""
-    outputs = [o for c in notebook.cells for o in c.get("outputs", [])
-               if "scrapbook" in o.get("metadata", {})]
+    outputs = [o for c in notebook.cells for o in c.get("outputs", []) if "scrapbook" in o.get("metadata", {})]
     return {o.metadata.scrapbook.name: text.strip("'\"") for o in outputs for kind, text in o.data.items()
             if kind.endswith("text/plain")}
 
@@ -253,14 +216,7 @@ def stage(book: Book, target: Path) -> str:
 def build(book: Book) -> Path:
     """Execute what is out of date, then build the site; the old site stays if the new one fails.
 
-    Returns
-    -------
-    Path of the built index.
-
-    Raises
-    ------
-    ChapterError
-        A chapter failed, or a page gave a warning.
+    Returns the path of the built index; ChapterError if a chapter failed or a page gave a warning.
     """
     execute(book)
     index, record = book.site / "index.html", book.site.with_suffix(".json")
@@ -304,12 +260,9 @@ def parse_grid(words: Iterable[str]) -> dict[str, list[Any]]:
 def sweep(chapter: str, grid: Mapping[str, list[Any]]) -> Path:
     """Run one chapter with every combination of parameters, on a Dask cluster if one is set.
 
-    Returns
-    -------
-    Path of the table of glued texts; the executed notebooks lie beside it.
+    Returns the path of the table of glued texts; the executed notebooks lie beside it.
     """
     import pandas as pd
-    from joblib import Parallel, delayed
 
     from lib.evaluation import parallel
 
@@ -352,4 +305,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from lib import book  # worker processes must find its functions by this name
+
+    sys.exit(book.main())
