@@ -61,10 +61,9 @@ def read_task(text: str, benchmark: Benchmark) -> Task:
         name = names[choose(text, names, "task")]
         return Task(name, name.partition("/")[0], benchmark.tokens.get(name))
     from lib.prototypes import from_images, from_names
-    from lib.sources import Rows, read_text
-    from lib.sources.qaihub import LINE, load_yaml
+    from lib.sources import LINE, Rows, read_text
 
-    fields = load_yaml(Rows("own", text), read_text(text))
+    fields = Rows("own", text).yaml(read_text(text))
     fields.pop(LINE)
     for field in fields:
         choose(str(field), ("task_type", "classes", "images"), f"{text}: field")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
@@ -42,11 +44,9 @@ def _check(kind: str, rule: str) -> pa.Check:
     """Rule of a column of words, patterns, numbers or counts."""
     if kind == "word":
         return pa.Check.isin(rule.split(", "), error=f"must be one of {rule}")
-
-    def matches(cells: pd.Series) -> pd.Series:
-        codes, distinct = pd.factorize(cells)  # cells repeat: match each distinct text once
-        hit = pd.Series(distinct, dtype=str).str.fullmatch(rule).to_numpy(bool)
-        return pd.Series(hit[codes], cells.index)
+    if kind == "pattern":  # cells repeat: match each distinct text once
+        matches = re.compile(rule).fullmatch
+        return pa.Check(lambda cells: cells.isin([text for text in cells.unique() if matches(text)]), error=f"must match {rule}")
 
     def inside(cells: pd.Series) -> pd.Series:
         holds = cells.abs().lt(np.inf) & (cells.mod(1).eq(0) if kind == "count" else True)
@@ -54,8 +54,6 @@ def _check(kind: str, rule: str) -> pa.Check:
             holds &= {">": cells.gt, ">=": cells.ge, "<=": cells.le}[sign](float(limit))
         return holds
 
-    if kind == "pattern":
-        return pa.Check(matches, error=f"must match {rule}")
     noun = "whole" if kind == "count" else "finite"
     return pa.Check(inside, error=f"must be a {noun} number" + (f" and {rule}" if rule else ""))
 
@@ -67,23 +65,11 @@ def _row_check(names: list[str], rule: str, holds: Callable[[pd.DataFrame], pd.S
 
 
 _LIMITS = {"%": 100, "fraction": 1}
-_RANGE = _row_check(
-    ["latency_ms", "latency_min_ms", "latency_max_ms"], "must lie between latency_min_ms and latency_max_ms",
-    lambda f: f["latency_ms"].between(f["latency_min_ms"], f["latency_max_ms"]))
-_UNIT = _row_check(
-    ["value", "unit"], "must lie between 0 and 100 % (0 and 1 as a fraction)",
-    lambda f: ~f["unit"].isin(_LIMITS) | f["value"].between(0, f["unit"].map(_LIMITS)))
+_RANGE = _row_check(["latency_ms", "latency_min_ms", "latency_max_ms"], "must lie between latency_min_ms and latency_max_ms",
+                    lambda f: f["latency_ms"].between(f["latency_min_ms"], f["latency_max_ms"]))
+_UNIT = _row_check(["value", "unit"], "must lie between 0 and 100 % (0 and 1 as a fraction)",
+                   lambda f: ~f["unit"].isin(_LIMITS) | f["value"].between(0, f["unit"].map(_LIMITS)))
 _ROW_CHECKS = {"measurements": [_RANGE], "accuracies": [_UNIT], "transfer/accuracies": [_UNIT]}
-
-
-def unique(names: list[str], rule: str) -> pa.Check:
-    """No two rows are equal in those of the columns that are there."""
-
-    def holds(frame: pd.DataFrame) -> pd.Series:
-        there = [name for name in names if name in frame]
-        return ~frame.duplicated(there) if there else pd.Series(True, frame.index)
-
-    return pa.Check(holds, error=f"{names[0]}|{rule}")
 
 
 def _schemas(dictionary: Path) -> dict[str, pa.DataFrameSchema]:
@@ -98,7 +84,9 @@ def _schemas(dictionary: Path) -> dict[str, pa.DataFrameSchema]:
     for table, fields in columns.items():
         key = KEYS.get(table, "").split()
         same = "the row repeats an earlier one" + (f" (same {', '.join(key)})" if key else "")
-        checks = [*_ROW_CHECKS.get(table, []), unique(key or list(fields), same)]
+        once = pa.Check(lambda f, key=key: ~f.duplicated([c for c in key if c in f] or None),
+                        error=f"{(key or list(fields))[0]}|{same}")
+        checks = [*_ROW_CHECKS.get(table, []), once]
         schemas[f"{table}.csv"] = pa.DataFrameSchema(fields, checks=checks, name=table, strict=True)
     schemas["transfer/accuracies_more.csv"] = schemas["transfer/accuracies.csv"]
     return schemas
@@ -106,10 +94,8 @@ def _schemas(dictionary: Path) -> dict[str, pa.DataFrameSchema]:
 
 #: Schema of each table, by folder/file where a folder has its own layout, else by file name.
 SCHEMAS = _schemas(paths.DATA / "columns.csv")
-MEASUREMENTS, ACCURACIES, MODELS, DEVICES = (
-    SCHEMAS[f"{table}.csv"] for table in ("measurements", "accuracies", "models", "devices"))
-TRANSFER, TASKS, SOURCES = (
-    SCHEMAS[f"{table}.csv"] for table in ("transfer/accuracies", "registry/tasks", "registry/sources"))
+MEASUREMENTS, ACCURACIES, DEVICES, TRANSFER, SOURCES = (SCHEMAS[f"{table}.csv"] for table in (
+    "measurements", "accuracies", "devices", "transfer/accuracies", "registry/sources"))
 
 
 def is_text(column: pa.Column) -> bool:
@@ -141,14 +127,26 @@ def read_table(path: str | Path, schema: pa.DataFrameSchema, validate: bool = Tr
     path = Path(path)
     try:
         columns = _header(path, schema, schema.columns if required is None else required)
-        lines = _lines(path, len(columns)) if validate else []
-        frame = _parse(path, {c: str if is_text(schema.columns[c]) else float for c in columns}, lines)
+        types = {c: str if is_text(schema.columns[c]) else float for c in columns}
+        if not validate:
+            with suppress(ValueError):  # a cell that is no number: the checks below say which
+                return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        rows, lines = _rows(path, len(columns))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if not validate:
-        return frame
+    frame = pd.DataFrame(rows, columns=columns, dtype="str").replace("", None)
+    numbers = frame[[c for c in columns if types[c] is float]]
+    wrong = numbers.notna() & numbers.apply(pd.to_numeric, errors="coerce").isna()
+    if wrong.any(axis=None):
+        cases = wrong.stack().loc[lambda cell: cell].index.to_frame(name=["index", "column"])
+        raise first_failure(path, cases.assign(check="must be a number"), frame, lines)
+    return checked(frame.astype(types), schema.select_columns(columns), path, lines)
+
+
+def checked(frame: pd.DataFrame, schema: pa.DataFrameSchema, path: str | Path, lines: Sequence[int]) -> pd.DataFrame:
+    """The frame if it keeps its schema, else a DataError; ``lines``: where in the file each row begins."""
     try:
-        return schema.select_columns(columns).validate(frame, lazy=True)
+        return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise first_failure(path, error.failure_cases, frame, lines) from None
 
@@ -181,46 +179,30 @@ def _header(path: Path, schema: pa.DataFrameSchema, required: Iterable[str]) -> 
     return columns
 
 
-def _lines(path: Path, width: int) -> list[int]:
-    """Line of the file at which each row begins; stops at the first row that is not ``width`` cells wide."""
-    lines: list[int] = []
-    line = 2
+def _rows(path: Path, width: int) -> tuple[list[list[str]], list[int]]:
+    """Cells of every row and the line at which it begins; stops at the first row that is not ``width`` cells wide."""
+    rows, lines, line = [], [], 1
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
-            next(reader)
             for row in reader:
+                if row and len(row) != width:
+                    raise DataError(f"{path}:{line}: the row has {len(row)} cells, the header {width}")
                 if row:
+                    rows.append(row)
                     lines.append(line)
-                    if len(row) != width:
-                        raise DataError(f"{path}:{line}: the row has {len(row)} cells, the header {width}")
                 line = reader.line_num + 1
         except csv.Error as error:
             raise DataError(f"{path}:{line}: this is not CSV: {error}") from None
         except UnicodeDecodeError:
             raise DataError(f"{path}: line {line} or one soon after it is not UTF-8 text") from None
-    return lines
-
-
-def _parse(path: Path, types: dict[str, type], lines: list[int]) -> pd.DataFrame:
-    """Typed columns; the first cell that is no number is reported with its line (``lines`` may be empty)."""
-    options = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
-    try:
-        return pd.read_csv(path, dtype=types, **options)
-    except (ValueError, TypeError) as error:
-        if not lines:
-            raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
-    raw = pd.read_csv(path, dtype=str, **options)
-    cases = [(column, "must be a number", row) for column in types if types[column] is float
-             for row in raw.index[raw[column].notna() & pd.to_numeric(raw[column], errors="coerce").isna()]]
-    raise first_failure(path, pd.DataFrame(cases, columns=["column", "check", "index"]), raw, lines)
+    return rows[1:], lines[1:]
 
 
 def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame,
                   lines: Sequence[int]) -> DataError:
     """The first of pandera's failure cases, as an error; ``lines``: where each row of the frame begins."""
-    # pandera reports a rule over several columns once for each of them; the rule names one: 'column|rule'.
-    found = {}
+    found = {}  # pandera reports a rule over several columns once for each of them; the rule names one: 'column|rule'
     for row, column, rule in zip(cases["index"].astype(int), cases["column"], cases["check"].astype(str)):
         named, several, text = rule.partition("|")
         column, rule = (named, text) if several else (column, rule)
@@ -230,5 +212,4 @@ def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame,
     shown = "" if pd.isna(value) else f"{value:.15g}" if isinstance(value, float) else str(value)
     rule = "must not be empty" if rule == "not_nullable" or shown == "" else rule
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return DataError(f"{path}:{lines[row]}: column '{frame.columns[place]}': value {shown[:60]!r} "
-                     f"is not allowed: {rule}{more}")
+    return DataError(f"{path}:{lines[row]}: column '{frame.columns[place]}': value {shown[:60]!r} is not allowed: {rule}{more}")

@@ -1,8 +1,8 @@
 """Readers: what others publish -> rows of the fact tables (:mod:`lib.schema`). One upstream format a file.
 
-A reader is a function of a text and the name of its file. What it does not fully understand (cut text, other
-units, unknown columns, repeated rows, figures out of range) it refuses with one
-:class:`lib.schema.DataError`, ``file:line: what is wrong``.
+A reader is a function of a text and the name of its file. What it does not fully understand (cut text, other units,
+unknown columns, repeated rows, figures out of range) it refuses with one :class:`lib.schema.DataError`,
+``file:line: what is wrong``.
 """
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Iterable, Iterator, Mapping, NamedTuple
 
 import pandas as pd
-import pandera.pandas as pa
 import yaml
 
 from lib import paths
-from lib.schema import ACCURACIES, MEASUREMENTS, DataError, first_failure, is_text
+from lib.schema import ACCURACIES, MEASUREMENTS, DataError, checked, is_text
 
 LIMIT_MIB = 20
 #: Words of the sources and what the tables call them.
@@ -27,6 +26,8 @@ _MIXED = re.compile(r"w\d+a\d+|.*mixed.*|.+/.+|w4w8.*|hybrid")  # formats that d
 UNITS = {"ms": "ms", "mhz": "MHz", "kib": "KiB"}
 #: Rows of a table in a text, the names of its columns first: line, and a text for each cell.
 Table = list[tuple[int, list[str]]]
+#: Key of the line at which a mapping of :meth:`Rows.yaml` begins.
+LINE = "__line__"
 
 
 class Reading(NamedTuple):
@@ -60,10 +61,10 @@ def slug(name: str) -> str:
 
 
 @cache
-def known(source: str, facts: Path = paths.FACTS) -> Mapping[str, Mapping[str, str]]:
+def known(source: str) -> Mapping[str, Mapping[str, str]]:
     """Networks that a source published before: name -> ``model_id, task_type, dataset, input_shape``."""
     columns = ["model_name", "model_id", "task_type", "dataset", "input_shape"]
-    rows = pd.read_csv(facts / source / "measurements.csv", usecols=columns, dtype=str, keep_default_na=False)
+    rows = pd.read_csv(paths.FACTS / source / "measurements.csv", usecols=columns, dtype=str, keep_default_na=False)
     return rows.drop_duplicates("model_name").set_index("model_name").to_dict("index")
 
 
@@ -73,12 +74,20 @@ def identify(source: str, name: str, *more: str) -> dict[str, str]:
     return {"model_name": name} | {c: row.get(c, "") for c in ("model_id", "task_type", *more)}
 
 
-def check(frame: pd.DataFrame, table: pa.DataFrameSchema, file: str, lines: list[int]) -> pd.DataFrame:
-    """The frame if it keeps its schema; DataError on the first row that does not, with its line."""
-    try:
-        return table.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        raise first_failure(file, error.failure_cases, frame, lines) from None
+class _Loader(yaml.SafeLoader):
+    """YAML whose mappings know their line; repeated keys and references are refused."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="references are not allowed", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        names = [str(key.value) for key, _ in node.value]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                raise yaml.MarkedYAMLError(problem=f"'{name}' is given twice", problem_mark=node.value[place][0].start_mark)
+        return super().construct_mapping(node, deep) | {LINE: node.start_mark.line + 1}
 
 
 class Rows:
@@ -91,6 +100,24 @@ class Rows:
     def error(self, line: int, message: str) -> DataError:
         return DataError(f"{self.file}:{line}: {message}")
 
+    def translate(self, line: int, what: str, word: str, allowed: Mapping[str, str]) -> str:
+        """What the tables call a word of the source."""
+        if word not in allowed:
+            raise self.error(line, f"{what} {word[:40]!r} is unknown (allowed: {', '.join(allowed)})")
+        return allowed[word]
+
+    def yaml(self, text: str) -> dict:
+        """Mapping of a YAML text; every mapping in it has its line under :data:`LINE`."""
+        try:
+            content = yaml.load(text, _Loader)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise self.error(mark.line + 1 if mark else 1, f"this is not (whole) YAML: {problem}") from None
+        if not isinstance(content, dict):
+            raise self.error(1, "YAML with lines 'name: value' is needed")
+        return content
+
     def number(self, line: int, cell: object, column: str, unit: str = "") -> float | None:
         """Figure of a cell, which may end in its unit; None where the cell says that there is none."""
         unit = unit or UNITS.get(column.rpartition("_")[2], "")
@@ -98,12 +125,10 @@ class Rows:
         if text in ("", "-", "NA", "N/A", "None"):
             return None
         if not re.fullmatch(r"[+-]?\d*\.?\d+(e[+-]?\d{1,2})?", text, re.I):
-            wanted = f"a number in {unit}" if unit else "a number"
-            raise self.error(line, f"{column}: {str(cell)[:40]!r} is not {wanted}")
+            raise self.error(line, f"{column}: {str(cell)[:40]!r} is not a number" + (f" in {unit}" if unit else ""))
         return float(text)
 
-    def records(self, table: Table, columns: Mapping[str, str],
-                needed: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    def records(self, table: Table, columns: Mapping[str, str], needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
         """Line and cells of each row; ``columns``: start of a column's name -> cell, the first that fits."""
         (line, names), *body = table
         header = [self._column(line, name, columns) for name in names]
@@ -131,12 +156,10 @@ class Rows:
         """
         cells = {"source": self.source, "source_ref": Path(self.file).name} | cells
         if "precision" not in cells:
-            name = cells["precision_name"].strip()
-            mixed = "mixed" if _MIXED.fullmatch(name.lower()) else ""
-            cells["precision"] = WORDS["precisions"].get(name.lower(), mixed)
-            if not cells["precision"]:
-                allowed = ", ".join(WORDS["precisions"])
-                raise self.error(line, f"precision {name[:40]!r} is unknown (allowed: {allowed})")
+            name, words = cells["precision_name"].strip(), WORDS["precisions"]
+            mixed = {name: "mixed"} if _MIXED.fullmatch(name.lower()) else {}
+            found = {name: words[name.lower()]} if name.lower() in words else mixed
+            cells["precision"] = self.translate(line, "precision", name, found or words)
         scored = "metric" in cells
         table, rows, settings = (MEASUREMENTS, ACCURACIES)[scored], self.found[scored], []
         for column, rule in table.columns.items():
@@ -160,5 +183,5 @@ class Rows:
             lines, cells = [line for line, _ in rows.values()], [cells for _, cells in rows.values()]
             frame = pd.DataFrame(cells, columns=list(table.columns), dtype=object).replace("", None)
             frame = frame.astype({c: str(rule.dtype) for c, rule in table.columns.items()})
-            frames.append(check(frame, table, self.file, lines))
+            frames.append(checked(frame, table, self.file, lines))
         return Reading(*frames)

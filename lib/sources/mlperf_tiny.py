@@ -16,18 +16,16 @@ def read(texts: dict[str, str], folder: str, benchmark: str, **system: object) -
     ``system``: cells such as ``device_id, device_name, processor, runtime, clock_mhz, date, note``.
     """
     cells = WORDS["benchmarks"][benchmark] | {"precision_name": "int8"} | system
-    metric, rows, found = cells.pop("metric"), Rows("mlperf_tiny", folder), {}
-    for run, text in texts.items():
-        found[run] = _figure(text, f"{folder}/{run}/results.txt", metric if run == "accuracy" else run)
+    metric, rows, files = cells.pop("metric"), Rows("mlperf_tiny", folder), {r: f"{folder}/{r}/results.txt" for r in texts}
+    found = {run: _figure(text, files[run], metric if run == "accuracy" else run) for run, text in texts.items()}
     if "performance" in found:
         line, rate = found["performance"]
-        rows.add(line, **cells, throughput_ips=rate, latency_ms=float(f"{1000 / rate:.6g}"), batch_size=1,
-                 latency_stat="median", energy_uj=found.get("energy", (0, None))[1],
-                 source_ref=f"{folder}/performance/results.txt")
+        rows.add(line, **cells, source_ref=files["performance"], throughput_ips=rate, latency_ms=float(f"{1000 / rate:.6g}"),
+                 batch_size=1, latency_stat="median", energy_uj=found.get("energy", (0, None))[1])
     if "accuracy" in found:
         line, value = found["accuracy"]
-        rows.add(line, **cells, metric=metric, value=value, unit="%" if metric == "top1" else "fraction",
-                 training="pretrained", source_ref=f"{folder}/accuracy/results.txt")
+        rows.add(line, **cells, source_ref=files["accuracy"], metric=metric, value=value, training="pretrained",
+                 unit="%" if metric == "top1" else "fraction")
     return rows.reading()
 
 
@@ -44,8 +42,7 @@ def _figure(text: str, file: str, what: str) -> tuple[int, float]:
             found.setdefault(value, line)
     if len(found) != 1:
         problem = "differs from an earlier line" if found else "is missing: the text is cut, or no summary"
-        line = max(found.values(), default=text.count("\n") or 1)
-        raise rows.error(line, f"'{words} ... {unit}' {problem}")
+        raise rows.error(max(found.values(), default=text.count("\n") or 1), f"'{words} ... {unit}' {problem}")
     value, line = found.popitem()
     return line, value
 
@@ -57,8 +54,7 @@ def read_folder(folder: str | Path, **system: object) -> list[Reading]:
         texts = {run: read_text(path) for run in ("performance", "energy", "accuracy")
                  if (path := Path(folder, benchmark, run, "results.txt")).exists()}
         if texts:
-            cells = {"device_id": slug(Path(folder).name)} | system
-            readings.append(read(texts, f"{folder}/{benchmark}", benchmark, **cells))
+            readings.append(read(texts, f"{folder}/{benchmark}", benchmark, **{"device_id": slug(Path(folder).name)} | system))
     if not readings:
         raise DataError(f"{folder}: none of the folders {', '.join(WORDS['benchmarks'])} holds a results.txt")
     return readings

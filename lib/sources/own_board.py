@@ -10,14 +10,13 @@ import pandas as pd
 
 from lib import paths, registry, schema
 from lib.schema import ACCURACIES, DEVICES, MEASUREMENTS, DataError
-from lib.sources import Reading, Rows, benchncnn, check, own_csv, read_text
-from lib.sources.qaihub import LINE, load_yaml
+from lib.sources import LINE, Reading, Rows, benchncnn, own_csv, read_text
 
 SOURCE = "own"
 Board = dict[str, str | float]
 
 
-def line_of(text: str, pattern: str) -> int:
+def _line(text: str, pattern: str) -> int:
     """Number of the first line that begins so."""
     return next((i for i, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)), 1)
 
@@ -28,10 +27,10 @@ def read_board(path: str | Path, named: bool = True) -> Board:
     DataError if it is no YAML mapping, or a field is unknown or has a value that the column does not allow.
     """
     text, rows, board = read_text(path), Rows(SOURCE, path), {}
-    fields = load_yaml(rows, text)
-    fields.pop(LINE)
-    for name, value in fields.items():
-        line, rule = line_of(text, rf"""["']?{re.escape(str(name))}["']?\s*:"""), DEVICES.columns.get(name)
+    for name, value in rows.yaml(text).items():
+        if name == LINE:
+            continue
+        line, rule = _line(text, rf"""["']?{re.escape(str(name))}["']?\s*:"""), DEVICES.columns.get(name)
         if rule is None:
             hint = schema.hint(str(name), DEVICES.columns, f"allowed: {', '.join(DEVICES.columns)}")
             raise rows.error(line, f"field {str(name)[:40]!r} is unknown: {hint}")
@@ -41,7 +40,7 @@ def read_board(path: str | Path, named: bool = True) -> Board:
         cell = " ".join(str(value).split()) if text_cell else rows.number(line, value, name)
         if cell is not None:
             frame = pd.DataFrame({name: [cell]}).astype(str if text_cell else float)
-            check(frame, DEVICES.select_columns([name]), rows.file, [line])
+            schema.checked(frame, DEVICES.select_columns([name]), path, [line])
             board[name] = cell
     if named and not board.get("device_id"):
         raise rows.error(1, "field 'device_id' is missing: a name such as my_board_1")
@@ -56,24 +55,22 @@ def read_measurements(path: str | Path, board: Board, data: str | Path = paths.D
     if re.search(r"^\s*loop_count\s*=|\bmin\s*=.*\bavg\s*=", text, re.M):
         reading = benchncnn.read(text, str(path), SOURCE, **device)
     else:
-        reading = own_csv.read(str(path), dict(zip(models["model_id"], models["task_type"])),
-                               "mcu" if board.get("device_class") == "mcu" else "cpu", **device)
+        processor = "mcu" if board.get("device_class") == "mcu" else "cpu"
+        reading = own_csv.read(str(path), dict(zip(models["model_id"], models["task_type"])), processor, **device)
     names = registry.lookup(models, "model_id")
     for name, model in zip(reading.measurements["model_name"], reading.measurements["model_id"]):
         if model not in names:
-            line = line_of(text, rf".*{re.escape(name)}")
             hint = schema.hint(model, names, "registry/models.csv lists those known")
-            raise DataError(f"{path}:{line}: network {name[:60]!r} is unknown: {hint}")
+            raise DataError(f"{path}:{_line(text, rf'.*{re.escape(name)}')}: network {name[:60]!r} is unknown: {hint}")
     return Reading(*(table.assign(model_id=table["model_id"].map(names)) for table in reading))
 
 
 def add_device(board: str | Path, measurements: str | Path, data: str | Path = paths.DATA) -> Reading:
     """Add a board and its measurements to the tables in ``data`` (a new folder: a copy of the shipped ones).
 
-    Everything is checked before anything is written, and each table is replaced in one step, the measurements
-    last. Adding a board again replaces its data sheet, and the figures of what is measured again. Returns the
-    rows that were added. DataError as of the functions above; or ``device_id`` is a published board's; or
-    ``data`` cannot be written.
+    Everything is checked before anything is written, and each table is replaced in one step, the measurements last.
+    Adding a board again replaces its data sheet, and the figures of what is measured again. Returns the rows that were
+    added. DataError as of the functions above; or ``device_id`` is a published board's; or ``data`` cannot be written.
     """
     data, device = Path(data), read_board(board)
     try:
@@ -87,15 +84,15 @@ def add_device(board: str | Path, measurements: str | Path, data: str | Path = p
         if not devices["provenance"][earlier].str.startswith(f"device_id=published:{SOURCE}").all():
             raise DataError(f"{board}: device_id '{device['device_id']}' is a published board: rename yours")
         tables = {place: pd.concat([devices[~earlier], _entry(device, devices)])}
-        sheet = pd.DataFrame([device], columns=list(DEVICES.columns))
-        for name, rules, new in (("devices", DEVICES, sheet), ("accuracies", ACCURACIES, reading.accuracies),
-                                 ("measurements", MEASUREMENTS, reading.measurements)):
+        new = {"devices": (DEVICES, pd.DataFrame([device], columns=list(DEVICES.columns))),
+               "accuracies": (ACCURACIES, reading.accuracies), "measurements": (MEASUREMENTS, reading.measurements)}
+        for name, (rules, rows) in new.items():
             path = data / "facts" / SOURCE / f"{name}.csv"
             old = [schema.read_table(path, rules).astype(object)] if path.exists() else []
-            key = ["device_id"] if name == "devices" else [
-                c for c, rule in rules.columns.items() if c == "threads" or schema.is_text(rule)
-                and c not in ("source_ref", "runtime_version", "date", "note")]
-            tables[path] = pd.concat([*old, new.astype(object)]).drop_duplicates(key, keep="last")
+            settings = [c for c, rule in rules.columns.items() if c == "threads" or schema.is_text(rule)
+                        and c not in ("source_ref", "runtime_version", "date", "note")]
+            tables[path] = pd.concat([*old, rows.astype(object)]).drop_duplicates(
+                "device_id" if name == "devices" else settings, keep="last")
         _write(tables)
     except OSError as error:
         raise DataError(f"{data}: cannot be written: {error.strerror or error}") from None

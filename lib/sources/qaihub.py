@@ -5,50 +5,16 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Iterator
 
-import yaml
-
-from lib.sources import WORDS, Reading, Rows, identify, slug
+from lib.sources import LINE, WORDS, Reading, Rows, identify, slug
 
 WORDS = WORDS["qaihub"]
 NUMBER = (int, float)
-LINE = "__line__"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose mappings know their line; repeated keys and references are refused."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="references are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if (word := str(key.value)) in seen:
-                raise yaml.MarkedYAMLError(problem=f"'{word}' is given twice", problem_mark=key.start_mark)
-            seen.add(word)
-        return super().construct_mapping(node, deep) | {LINE: node.start_mark.line + 1}
-
-
-def load_yaml(rows: Rows, text: str) -> dict:
-    """Mapping of a YAML text; every mapping in it has its line under :data:`LINE`."""
-    try:
-        content = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise rows.error(mark.line + 1 if mark else 1, f"this is not (whole) YAML: {problem}") from None
-    if not isinstance(content, dict):
-        raise rows.error(1, "YAML with lines 'name: value' is needed")
-    return content
 
 
 def _whole(rows: Rows, text: str) -> dict:
     if not text.endswith("\n"):
         raise rows.error(text.count("\n") + 1, "the last line has no line break: the text may be cut")
-    return load_yaml(rows, text)
+    return rows.yaml(text)
 
 
 def _part(rows: Rows, node: dict, key: str, kind: type | tuple = dict):
@@ -68,12 +34,6 @@ def _each(rows: Rows, node: dict, path: str) -> Iterator[tuple[tuple[str, ...], 
             yield ((str(key), *keys) if head == "*" else keys), found
 
 
-def _runtime(rows: Rows, line: int, path: str) -> str:
-    if path not in WORDS["runtimes"]:
-        raise rows.error(line, f"runtime {path[:40]!r} is unknown (allowed: {', '.join(WORDS['runtimes'])})")
-    return WORDS["runtimes"][path]
-
-
 def read_perf(text: str, file: str, model_name: str = "", date: str = "") -> Reading:
     """Jobs that passed; a model of several components is called ``model_name`` (default: as its folder)."""
     rows = Rows("qaihub", file)
@@ -84,9 +44,8 @@ def read_perf(text: str, file: str, model_name: str = "", date: str = "") -> Rea
             several = components[precision] > 1
             name = (model_name or PurePath(file).parent.name) if several else component
             rows.add(job[LINE], **identify("qaihub", name, "dataset", "input_shape"), date=date,
-                     source_ref=f"{file} # {precision}/{component}", precision_name=precision,
-                     device_name=device, device_id=slug(device),
-                     **_job(rows, job, precision, path, component * several))
+                     source_ref=f"{file} # {precision}/{component}", precision_name=precision, device_name=device,
+                     device_id=slug(device), **_job(rows, job, precision, path, component * several))
     return rows.reading()
 
 
@@ -98,11 +57,10 @@ def _job(rows: Rows, job: dict, precision: str, path: str, component: str) -> di
     unit = _part(rows, job, "primary_compute_unit", str).lower()
     tools = [f"{tool} {number}" for tool, number in _part(rows, job, "tool_versions").items() if tool != LINE]
     notes = [f"component={component}" * bool(component),
-             "layers " + ",".join(f"{u}={layers.get(u, 0)}" for u in ("npu", "gpu", "cpu")),
-             f"memory min {low:g} MiB",
+             "layers " + ",".join(f"{u}={layers.get(u, 0)}" for u in ("npu", "gpu", "cpu")), f"memory min {low:g} MiB",
              "float executed in fp16 on NPU" * (precision == "float" and unit == "npu")]
-    return {"processor": unit, "batch_size": 1, "note": "; ".join(filter(None, notes)),
-            "runtime": _runtime(rows, job[LINE], path), "ram_kib": high * 1024 or None,
+    return {"processor": unit, "batch_size": 1, "note": "; ".join(filter(None, notes)), "ram_kib": high * 1024 or None,
+            "runtime": rows.translate(job[LINE], "runtime", path, WORDS["runtimes"]),
             "runtime_version": "; ".join([path, *sorted(tools, reverse=True)]), "latency_stat": "unspecified",
             "latency_ms": _part(rows, job, "inference_time_milliseconds", NUMBER)}
 
@@ -121,9 +79,8 @@ def read_numerics(text: str, file: str, model_name: str) -> Reading:
         rows.add(entry[LINE], **cells, precision_name="torch", note=f"torch reference; {split}",
                  value=_part(rows, entry, "partial_torch_metric", NUMBER))
         for (device, precision, path), result in _each(rows, entry, "device_metric/*/*/*"):
+            runtime = rows.translate(result[LINE], "runtime", path, WORDS["runtimes"])
             half = "; float; runs in fp16 on NPU" * (precision == "float")
-            runtime = _runtime(rows, result[LINE], path)
             rows.add(result[LINE], **cells, precision_name=precision, device_id=slug(device),
-                     note=f"runtime={runtime} ({path}){half}; {split}",
-                     value=_part(rows, result, "partial_metric", NUMBER))
+                     note=f"runtime={runtime} ({path}){half}; {split}", value=_part(rows, result, "partial_metric", NUMBER))
     return rows.reading()

@@ -7,8 +7,7 @@ from typing import Iterator
 from lib.sources import WORDS, Reading, Rows, Table, identify, slug
 
 WORDS = WORDS["stm32"]
-_HEADING = re.compile(
-    r"footprint|inference time|\b(?:Accuracy|AP|OKS|IoU)\b.*\b(?:with|on)\s+(.+?)(?:\s+dataset.*)?$")
+_HEADING = re.compile(r"footprint|inference time|\b(?:Accuracy|AP|OKS|IoU)\b.*\b(?:with|on)\s+(.+?)(?:\s+dataset.*)?$")
 
 
 def read(text: str, file: str, date: str = "") -> Reading:
@@ -18,13 +17,11 @@ def read(text: str, file: str, date: str = "") -> Reading:
         kind = _HEADING.search(heading)
         if not kind:
             continue
-        needed = ["model", "precision_name", "input_shape"]
-        needed += ["device_name", "engine", "latency_ms"] * (kind[0] == "inference time")
+        needed = ["model", "precision_name", "input_shape"] + ["device_name", "engine", "latency_ms"] * (kind[0] == "inference time")
         for line, cells in rows.records(table, WORDS["columns"], needed):
             link = re.fullmatch(r"\[(.+?)\]\((.+?)\).*", cells["model"]) or [cells["model"]] * 3
             dataset = slug(cells.get("dataset") or kind[1] or "")
-            dataset = WORDS["datasets"].get(dataset, dataset)
-            cells |= {**identify("stm32", link[1].strip()), "dataset": dataset,
+            cells |= {**identify("stm32", link[1].strip()), "dataset": WORDS["datasets"].get(dataset, dataset),
                       "input_shape": cells["input_shape"].lower(), "source_ref": f"{file} # {heading}"}
             if kind[0] == "footprint":
                 footprints[link[2], cells.get("series", "")[-2:]] = cells
@@ -67,6 +64,5 @@ def _run(cells: dict[str, str]) -> dict[str, object]:
     units, cores = {u for u in ("NPU", "GPU", "HSP") if u in engine}, re.match(r"(\d+) CPU", engine)
     quantization = cells.get("quantization", "").strip("* ")
     return {"device_id": slug(re.sub(r"\(.*\)", "", board)), "runtime": runtime, "runtime_version": version,
-            "processor": "mixed" if units - {"NPU"} else "npu" if units else "cpu" if linux else "mcu",
-            "threads": cores and cores[1],
+            "processor": "mixed" if units - {"NPU"} else "npu" if units else "cpu" if linux else "mcu", "threads": cores and cores[1],
             "note": f"engine {engine}" + f"; quantization {quantization}" * bool(quantization)}
