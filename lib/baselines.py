@@ -10,11 +10,12 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from lib.benchmark import VARIANT, Query, platform_queries, task_queries
+from lib.expected import HARDWARE_METRICS, SPREAD, combine, log_ties
 from lib.metrics import METRICS
-from lib.shadow import HARDWARE_METRICS, combine
 from lib.tokens import hardware_numbers, hardware_words, ptm_numbers, HARDWARE_NUMBERS
 
 PTM = VARIANT + ["pretrain_dataset", "training"]
+PERCENTILE = 0.15  # standard deviation of a predicted percentile
 
 
 class Flops:
@@ -85,8 +86,8 @@ class MeanRank:
         return {m: _look_up(means, query.candidates) for m, means in self.means.items()}
 
     def score(self, query: Query, priorities: Mapping[str, object]) -> np.ndarray:
-        """(n,) Copeland scores."""
-        return combine(self.votes(query), priorities)
+        """(n,) expected Copeland scores."""
+        return combine(self.votes(query), priorities, dict.fromkeys(METRICS, PERCENTILE))
 
 
 def distance(a: Mapping[str, float | str], b: Mapping[str, float | str]) -> float:
@@ -174,17 +175,14 @@ class BoostedTrees:
             ).fit(X[known][:, stated], y[known])
         return self
 
-    def predict(self, query: Query) -> dict[str, np.ndarray]:
-        """Hardware metrics in their units and the accuracy percentile, (n,) each."""
-        out = {}
-        for name, (stated, model) in self.models.items():
-            y = model.predict(self._features(query, name == "accuracy")[:, stated])
-            out[name] = y if name == "accuracy" else 10**y
-        return out
+    def votes(self, query: Query) -> dict[str, np.ndarray]:
+        """log10 of the hardware metrics and the accuracy percentile, larger = better, (n,) each."""
+        return {m: METRICS[m].direction * model.predict(self._features(query, m == "accuracy")[:, stated])
+                for m, (stated, model) in self.models.items()}
 
     def score(self, query: Query, priorities: Mapping[str, object]) -> np.ndarray:
-        """(n,) Copeland scores."""
-        return combine({m: METRICS[m].direction * v for m, v in self.predict(query).items()}, priorities)
+        """(n,) expected Copeland scores."""
+        return combine(self.votes(query), priorities, SPREAD | {"accuracy": PERCENTILE}, log_ties(query))
 
 
 #: Name -> factory taking a seed.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lib import shipped
 from lib.benchmark import TRAITS, VARIANT, Benchmark, Query, build_queries, with_traits
+from lib.expected import SPREAD
 from lib.metrics import METRICS
 from lib.neighbours import Neighbours
 
@@ -25,6 +26,7 @@ class Figures:
         self.kind = pd.DataFrame("", index=range(len(query)), columns=list(METRICS))
         self.origin = self.kind.copy()
         self.votes: dict[str, np.ndarray] = {}  # of a metric whose order is predicted, not its values
+        self.spreads: dict[str, np.ndarray] = {}  # standard deviations of predicted accuracies, in points
 
     def ranker(self, name: str) -> object:
         """A shipped ranker, loaded when it is needed."""
@@ -36,7 +38,8 @@ class Figures:
         """The same of fewer candidates."""
         part = Figures(self.query.subset(rows), self.data)
         part.values, part.kind, part.origin = (t.iloc[rows].reset_index(drop=True) for t in (self.values, self.kind, self.origin))
-        part.notes, part.votes = self.notes, {m: v[rows] for m, v in self.votes.items()}
+        part.notes = self.notes
+        part.votes, part.spreads = ({m: v[rows] for m, v in d.items()} for d in (self.votes, self.spreads))
         return part
 
     def put(self, metric: str, values: np.ndarray, kind: str, origin: object) -> None:
@@ -131,10 +134,11 @@ def predict_accuracy(figures: Figures) -> None:
         return
     score = figures.ranker("task").score(query)
     values = figures.values["accuracy"].to_numpy(float)
-    if known.sum() < 2:
-        figures.votes["accuracy"] = pd.Series(score).rank(pct=True).to_numpy() * 100
+    if known.sum() < 2:  # the task ranker's own scale, on which it knows how sure it is
+        figures.votes["accuracy"], figures.spreads["accuracy"] = score, np.full(len(query), SPREAD["accuracy"])
         figures.kind.loc[~known, "accuracy"], figures.origin.loc[~known, "accuracy"] = "predicted", "order only, by the trained ranker"
         return
     slope = max(0.0, np.polyfit(score[known], values[known], 1)[0]) if np.ptp(score[known]) > 1e-6 else 0.0
     line = values[known].mean() + slope * (score - score[known].mean())
     figures.put("accuracy", line.clip(0, 100), "predicted", "by the trained ranker")
+    figures.spreads["accuracy"] = np.where(known, 0.0, slope * SPREAD["accuracy"])

@@ -19,9 +19,11 @@ import pandas as pd
 from lib import offer, paths, shipped
 from lib.benchmark import PLATFORM, SUITES, VARIANT, Benchmark, Query, build_queries, load_benchmark, platform_specs
 from lib.copeland import Copeland
+from lib.expected import SPREAD, combine, log_ties
 from lib.filling import Figures, in_half_precision, predict_accuracy, predict_hardware
 from lib.metrics import DEFAULT_PRIORITIES, METRICS, check_priorities, parse_priorities
 from lib.neighbours import Neighbours
+from lib.noise import noise
 from lib.request import PTM, YOURS, Board, choose, read_candidates, read_device, read_task, stated
 
 RANKERS = ("shadow", "fusion", "truth")
@@ -51,14 +53,18 @@ def _misfit(figures: Figures, specs: Mapping[str, float | str], near: Neighbours
 
 
 def _scores(figures: Figures, priorities: Mapping[str, Fraction], ranker: str) -> np.ndarray:
-    """Copeland scores (n,) of the filled query."""
+    """Copeland scores (n,) of the filled query: expected ones where predictions have a vote."""
     query = replace(figures.query, values=figures.values.assign(**{METRICS[m].column: v for m, v in figures.votes.items()}))
-    scores = query.truth(priorities).scores
-    if ranker != "fusion" or len(query) < 2:
-        return scores
-    known = np.flatnonzero((figures.kind[[m for m in priorities if m in query.metrics]] == "measured").all(axis=1))
-    if len(known) == len(query):
-        return scores
+    voters = [m for m in priorities if m in query.metrics]
+    known = np.flatnonzero((figures.kind[voters] == "measured").all(axis=1))
+    if len(known) == len(query) or len(query) < 2:
+        return query.truth(priorities).scores
+    if ranker != "fusion":
+        values = query.values[[METRICS[m].column for m in voters]].to_numpy(float).T
+        votes = {m: v if m == "accuracy" else -np.log10(v) for m, v in zip(voters, values)}
+        spreads = {m: np.where(figures.kind[m] == "measured", 0.0, SPREAD[m]) for m in voters} | figures.spreads
+        ties = log_ties(query) | {"accuracy": query.noise["accuracy"].threshold}
+        return np.round(combine(votes, priorities, spreads, ties), 3)
     # Fusion orders the pairs; pairs of which every weighted metric was measured are ordered by what was measured.
     predicted = np.round(figures.ranker("fusion").score(query, priorities), 5)
     margins = np.sign(predicted[:, None] - predicted[None])
@@ -173,7 +179,10 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
         raise ValueError(f"no candidates are known for {job.name or job.task_type}: give --candidates (tasks that have some: {', '.join(some)})")
     pool = in_half_precision(pool, rows)
     empty = pd.DataFrame(np.nan, index=range(len(pool)), columns=[m.column for m in METRICS.values()])
-    figures = Figures(Query("", "", job.name or job.task_type, platform, "", "", pool, empty, specs, job.prototypes), Path(data))
+    source = (rows["source"] if len(rows) else near.figures["source"][near.figures["platform"] == w.argmax()]).iloc[0]
+    metric = pool["accuracy_metric"].iloc[0]
+    noises = noise(f"{source}+{pool['accuracy_source'].iloc[0]}", job.name, metric, float(pool["accuracy"].median()))
+    figures = Figures(Query("", "", job.name or job.task_type, platform, "", "", pool, empty, specs, job.prototypes, metric, noises), Path(data))
     half = pool["half"].to_numpy(bool)
     figures.put("accuracy", pool["accuracy"].where(half).to_numpy(float), "predicted", "as in fp32, by " + pool["accuracy_source"])
     figures.put("accuracy", pool["accuracy"].where(~half).to_numpy(float), "measured", pool["accuracy_source"].to_numpy(object))
@@ -200,7 +209,7 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
     figures.notes += [f"{m} has no vote: no such platform was measured" for m in silent]
     over, remarks = _misfit(figures, specs, near, board)
     rows = np.flatnonzero(~over) if (~over).any() and ranker != "truth" else np.arange(len(over))
-    scores = np.full(len(over), -len(over))
+    scores = np.full(len(over), -float(len(over)))
     scores[rows] = _scores(figures.subset(rows), priorities, ranker)
     evidence = _evidence(figures, "" if own is not None else _error(specs))
     table = figures.query.candidates[PTM].join(figures.values).assign(

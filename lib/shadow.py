@@ -1,7 +1,8 @@
 """Shadow: one ranker for task relevance, one for hardware fit, combined by Copeland's method.
 
 The hardware ranker predicts each hardware metric of a candidate on the platform (log scale); every metric with a weight
-casts one vote, accuracy's vote being the task ranker's. So the combination is the same rule as the ground truth's.
+casts one vote, accuracy's vote being the task ranker's. So the combination is the same rule as the ground truth's, but
+each vote counts as far as it can be trusted (:mod:`lib.expected`): ``certain=True`` takes both rankings at their word.
 """
 from __future__ import annotations
 
@@ -15,29 +16,12 @@ from torch import Tensor, nn
 
 from lib.adapt import FewShot
 from lib.benchmark import Query, platform_queries
-from lib.copeland import copeland
-from lib.metrics import METRICS, check_priorities
+from lib.expected import HARDWARE_METRICS, SPREAD, combine, log_ties
+from lib.metrics import METRICS
 from lib.spider import ModelSpider, TokenNetwork
 from lib.tokens import Batch, HardwareTokens, Vocabulary
 from lib.training import Example, TokenRanker, plackett_luce
 
-HARDWARE_METRICS = tuple(m for m in METRICS if m != "accuracy")
-
-
-def combine(votes: Mapping[str, np.ndarray], priorities: Mapping[str, int | Fraction]) -> np.ndarray:
-    """Copeland scores (n,) of predicted metrics, each (n,) and larger = better; metrics without a vote are skipped.
-
-    Raises
-    ------
-    ValueError
-        No metric with a weight has a vote.
-    """
-    weights = {m: w for m, w in check_priorities(priorities).items() if m in votes}
-    if not weights:
-        raise ValueError(f"none of {', '.join(priorities)} is predicted (predicted: {', '.join(votes)})")
-    # float32 noise must not break ties between PTMs of one architecture
-    values = np.stack([np.round(votes[m], 5) for m in weights])
-    return copeland(values, list(weights.values())).scores.astype(float)
 
 
 class HardwareNetwork(TokenNetwork):
@@ -108,7 +92,8 @@ class Shadow:
 
     adapts = True  # score() can use a few measurements
 
-    def __init__(self, *, seed: int = 0, progress: bool = False, **options: object) -> None:
+    def __init__(self, *, seed: int = 0, progress: bool = False, certain: bool = False, **options: object) -> None:
+        self.certain = certain
         self.task = ModelSpider(seed=seed, progress=progress, **options)
         self.hardware = HardwareRanker(seed=seed, progress=progress, **options)
         self.few_shot: FewShot | None = None
@@ -122,19 +107,21 @@ class Shadow:
             self.few_shot = FewShot().fit(queries)
         return self
 
-    def votes(self, query: Query, measured: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Each metric's predicted order, larger = better; latencies adapted to ``measured`` (n,) ms, NaN = not measured."""
-        predicted = self.hardware.predict(query)
-        if measured is not None and self.few_shot is not None and "latency" in predicted:
-            predicted["latency"] = self.few_shot.adapt(query, predicted["latency"], measured)[0]
+    def votes(self, query: Query, measured: np.ndarray | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray | float]]:
+        """Each metric's predictions, larger = better (log10, accuracy: task scores), and their standard deviations;
+        latencies adapted to ``measured`` (n,) ms, NaN = not measured."""
+        predicted, spreads = self.hardware.predict(query), dict(SPREAD)
+        if measured is not None and np.isfinite(measured).any() and self.few_shot is not None and "latency" in predicted:
+            predicted["latency"], spreads["latency"] = self.few_shot.adapt(query, predicted["latency"], measured)
         votes = {m: -np.log10(v) for m, v in predicted.items()}
         if self.task.module is not None:
             votes["accuracy"] = self.task.score(query)
-        return votes
+        return votes, spreads
 
     def score(self, query: Query, priorities: Mapping[str, int | Fraction], measured: np.ndarray | None = None) -> np.ndarray:
-        """(n,) Copeland scores, higher is better."""
-        return combine(self.votes(query, measured), priorities)
+        """(n,) expected Copeland scores, higher is better."""
+        votes, spreads = self.votes(query, measured)
+        return combine(votes, priorities) if self.certain else combine(votes, priorities, spreads, log_ties(query))
 
     def save(self, path: Path | str) -> None:
         """Two safetensors files: ``<path>`` with ``.task`` and ``.hardware`` before the suffix."""
