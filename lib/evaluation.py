@@ -83,14 +83,13 @@ def hit_at_k(truth: np.ndarray, score: np.ndarray, k: int = 3) -> float:
 
 
 def losses(query: Query, truth: np.ndarray, score: np.ndarray) -> dict[str, float]:
-    """What the top recommendation costs against the truth's best: accuracy points lost and latency ratio."""
+    """What the top recommendation costs against the truth's best: accuracy lost (points) and, of the other metrics that were
+    measured, what is spent more (``_more``, ms, KiB, µJ) and how many times as much (``_ratio``)."""
     pick, best = np.asarray(score) == np.max(score), np.asarray(truth) == np.max(truth)
     out = {}
-    for name, key in (("accuracy", "accuracy_loss"), ("latency", "latency_ratio"), ("energy", "energy_ratio"), ("memory", "memory_ratio")):
-        if name in query.metrics:
-            values = query.values[METRICS[name].column].to_numpy()
-            a, b = (float(pd.Series(values[rows]).mean()) for rows in (best, pick))  # NaN where none was measured
-            out[key] = a - b if name == "accuracy" else b / a
+    for name in query.metrics:
+        a, b = (float(query.values[METRICS[name].column][rows].mean()) for rows in (best, pick))  # NaN where none was measured
+        out |= {"accuracy_loss": a - b} if name == "accuracy" else {f"{name}_more": b - a, f"{name}_ratio": b / a}
     return out
 
 

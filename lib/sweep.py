@@ -27,7 +27,7 @@ WEIGHTINGS = {"balanced": {"accuracy": 1, "latency": 1}, "quality first": {"accu
               "speed first": {"accuracy": 1, "latency": 2}, "accuracy": {"accuracy": 1}, "latency": {"latency": 1}}
 PROTOCOLS = ("unseen_device", "unseen_task", "unseen_both", "unseen_source", "unseen_model", "few_shot(5)")
 FOLDS = {"unseen_task": 3, "unseen_both": 2, "unseen_source": 3, "unseen_model": 2, "ablation_device": 2, "ablation_task": 2}  # the costly ones
-VALUES = ["tau", "regret", "hit3", "accuracy_loss", "latency_ratio"]
+VALUES = ["tau", "regret", "hit3", "accuracy_loss", "latency_more", "latency_ratio", "memory_more", "memory_ratio"]
 
 #: What each departure from the published design is worth: one switch at a time.
 ABLATIONS: dict[str, Callable[[int], Ranker]] = {
@@ -38,7 +38,34 @@ ABLATIONS: dict[str, Callable[[int], Ranker]] = {
     "no feed-forward part": lambda seed: Fusion(seed=seed, feed_forward=False),
     "one head": lambda seed: Fusion(seed=seed, heads=1),
     "pairwise loss": lambda seed: Fusion(seed=seed, loss="pairwise_logistic"),
+    "Shadow": lambda seed: Shadow(seed=seed),
+    "Shadow, votes taken as certain": lambda seed: Shadow(seed=seed, certain=True),
 }
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the chips that a learning curve trains on
+
+
+class FewerChips:
+    """A ranker that gets to see only a share of the training chips: one point of a learning curve."""
+
+    def __init__(self, ranker: Ranker, share: float, seed: int = 0) -> None:
+        self.ranker, self.share, self.seed = ranker, share, seed
+
+    def fit(self, queries: Sequence[Query]) -> "FewerChips":
+        """Train on queries of randomly drawn chips, four at least."""
+        chips = np.random.default_rng(self.seed).permutation(sorted({q.soc for q in queries}))
+        kept = set(chips[:max(4, round(self.share * len(chips)))])
+        self.ranker.fit([q for q in queries if q.soc in kept])
+        return self
+
+    def score(self, query: Query, priorities: dict) -> np.ndarray:
+        """(n,), higher is better."""
+        return self.ranker.score(query, priorities)
+
+
+def learning_curve() -> dict[str, Callable[[int], Ranker]]:
+    """Rankers of latency trained on a growing share of the chips; the whole is in ``latency_unseen_device``."""
+    return {f"{name} {share}": lambda seed, n=name, s=share: FewerChips(RANKERS[n](seed), s, seed)
+            for name in ("Shadow", "Boosted trees", "Mean rank") for share in SHARES}
 
 
 def group_of(protocol: str) -> str:
@@ -148,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables |= {"ablation_device": (ABLATIONS, queries, extra, "unseen_device", WEIGHTINGS),
                "ablation_task": (ABLATIONS, queries, extra, "unseen_task", WEIGHTINGS),
                "latency_unseen_device": (blind, latency, [], "unseen_device", fast),
-               "latency_few_shot_5": ({"Shadow": lambda seed: Shadow(seed=seed)}, latency, [], "few_shot(5)", fast)}
+               "latency_learning_curve": (learning_curve(), latency, [], "unseen_device", fast),
+               "latency_few_shot_5": ({"Shadow": RANKERS["Shadow"]}, latency, [], "few_shot(5)", fast)}
     for name in options.only or tables:
         print(run(name, *tables[name], options.folder, seeds, FOLDS.get(name, options.folds), options.jobs))
 

@@ -66,3 +66,17 @@ def test_critical_difference_equals_the_published_table() -> None:
 def test_a_missing_table_names_the_command() -> None:
     with pytest.raises(ValueError, match="python -m lib.sweep --only nothing"):
         sweep.load("nothing")
+
+
+def test_a_learning_curve_trains_on_whole_chips_and_on_more_of_them() -> None:
+    class Listener:
+        def fit(self, queries):
+            self.chips = {q.soc for q in queries}
+            self.rows = len(queries)
+
+    seen = []
+    for share in (0.1, 0.5, 1.0):
+        ranker = sweep.FewerChips(Listener(), share).fit(grid(20, 2))
+        seen.append(ranker.ranker.chips)
+        assert ranker.ranker.rows == 4 * len(ranker.ranker.chips)  # two boards with two tasks on every chip
+    assert [len(chips) for chips in seen] == [4, 5, 10] and seen[0] < seen[1] < seen[2]
