@@ -14,7 +14,7 @@ from typing import Mapping, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib.benchmark import PLATFORM, VARIANT, Benchmark, platform_specs
+from lib.benchmark import PLATFORM, VARIANT, Benchmark, Platform, platform_specs
 
 REACH = 0.2  # a platform farther by this much counts e times less; 0.15 to 0.4 do about as well on boards held out
 FIGURES = ("latency_ms", "memory_kib", "storage_kib", "energy_uj")
@@ -110,10 +110,13 @@ class Neighbours:
         d -= 0.5 * ((p["soc"] == t["soc"]) & (t["soc"] != ""))
         return np.exp(-d.to_numpy() / REACH)
 
-    def measured(self, device_id: str) -> pd.DataFrame:
-        """Figures on the platforms of a device, with the columns of :data:`PLATFORM`."""
-        rows = self.platforms.index[self.platforms["device_id"] == device_id]
-        return self.figures[self.figures["platform"].isin(rows)].join(self.platforms[PLATFORM], on="platform")
+    def measured(self, device_id: str, platform: Platform | None = None) -> pd.DataFrame:
+        """Figures on a device, or on one ``platform`` of it, with the columns of :data:`PLATFORM` and the clock."""
+        p = self.platforms[self.platforms["device_id"] == device_id]
+        for k in PLATFORM if platform else ():
+            value = getattr(platform, k)
+            p = p[p[k].isna() if value is None else p[k] == value]
+        return self.figures.merge(p[[*PLATFORM, "clock_mhz"]], left_on="platform", right_index=True)
 
     def predict(self, variants: pd.DataFrame, specs: Mapping[str, float | str], column: str = "latency_ms", soc: str = "",
                 left_out: str = "", sweeps: int = 8) -> Estimate:

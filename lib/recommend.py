@@ -6,7 +6,6 @@ weight casts one vote, as in the ground truth, and each row says what it rests o
 """
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lib import offer, paths, shipped
-from lib.benchmark import PLATFORM, SUITES, VARIANT, Benchmark, Query, build_queries, load_benchmark, platform_specs
+from lib.benchmark import SUITES, VARIANT, Benchmark, Query, build_queries, load_benchmark, platform_specs
 from lib.copeland import Copeland
 from lib.expected import SPREAD, combine, log_ties
 from lib.filling import Figures, in_half_precision, predict_accuracy, predict_hardware
@@ -31,25 +30,20 @@ COLUMNS = ["rank", "model_id", "pretrain_dataset", "input_shape", "precision", "
            "latency_kind", "memory_kib", "storage_kib", "energy_uj", "evidence"]
 
 
-
 # ------------------------------------------------------------------------------------------------ ranking
 
-def _misfit(figures: Figures, specs: Mapping[str, float | str], near: Neighbours, board: Board) -> tuple[np.ndarray, list[str]]:
+def _misfit(figures: Figures, specs: Mapping[str, float | str], external: bool) -> tuple[np.ndarray, list[str]]:
     """Candidates (n,) whose working memory is larger than the board's, and a remark per candidate.
 
-    A board that ran a network larger than its RAM has external memory, so nothing is excluded there. Weights can be
-    kept in external flash: that is said, not held against a candidate.
+    Nothing is excluded from a board with ``external`` memory. Weights can be kept in external flash: that is said, not
+    held against a candidate.
     """
     ram, flash = (float(specs.get(k, np.nan)) * 1024 for k in ("ram_mib", "flash_mib"))
     memory, storage = figures.values["memory_kib"].to_numpy(float), figures.values["storage_kib"].to_numpy(float)
-    seen = near.measured(board.device_id or "-")["memory_kib"].max()
-    over, external = memory > ram, bool(seen > ram)
-    remarks = []
-    for i in range(len(memory)):
-        need = [f"{'needs external RAM' if external else 'does not fit'}: {memory[i]:.0f} KiB RAM of {ram:.0f}"] if over[i] else []
-        need += [f"needs external flash: {storage[i]:.0f} KiB of {flash:.0f}"] if storage[i] > flash else []
-        remarks.append("; ".join(need))
-    return over & (not external), remarks
+    large = "needs external RAM" if external else "does not fit"
+    remarks = ["; ".join([f"{large}: {m:.0f} KiB RAM of {ram:.0f}"] * bool(m > ram)
+                         + [f"needs external flash: {s:.0f} KiB of {flash:.0f}"] * bool(s > flash)) for m, s in zip(memory, storage)]
+    return (memory > ram) & (not external), remarks
 
 
 def _scores(figures: Figures, priorities: Mapping[str, Fraction], ranker: str) -> np.ndarray:
@@ -86,7 +80,8 @@ def _evidence(figures: Figures, error: str) -> list[str]:
                 parts.setdefault(f"measured by {origin}{scale}", []).append(metric)
             elif kind:
                 parts.setdefault(f"predicted {origin}" + error * (metric == "latency"), []).append(metric)
-        weights = [f"weights {candidate.training}"] if stated(candidate.training) and candidate.training not in ("finetuned", "scratch") else []
+        named = stated(candidate.training) and candidate.training not in ("finetuned", "scratch")
+        weights = [f"weights {candidate.training}"] if named else []
         out.append("; ".join(weights + [f"{', '.join(metrics)} {how}" for how, metrics in parts.items()]))
     return out
 
@@ -103,12 +98,10 @@ def _own(path: str, board: Board, data: Path | str) -> pd.DataFrame:
 def _error(specs: Mapping[str, float | str]) -> str:
     """Factor within which nine of ten predicted latencies were, on held-out boards of this class and processor."""
     path = paths.RESULTS / shipped.ERRORS
-    if not path.exists():
-        return ""
-    t = pd.read_csv(path)
-    t = t[(t["method"] == "both") & (t["processor"] == specs.get("processor"))]
-    same = t[t["device_class"] == specs.get("device_class")]
-    t = same if same["soc_group"].nunique() > 2 else t
+    t = pd.read_csv(path).query("method == 'both'") if path.exists() else pd.DataFrame({"processor": []})
+    t = t[t["processor"] == specs.get("processor")]
+    same = t[t["device_class"] == specs.get("device_class")] if len(t) else t
+    t = same if len(t) and same["soc_group"].nunique() > 2 else t
     return f" (9 in 10 within x{t['factor90'].median():.1f})" if len(t) else ""
 
 
@@ -116,6 +109,17 @@ def _error(specs: Mapping[str, float | str]) -> str:
 def _tables(data: Path, changed: int) -> tuple[Benchmark, Neighbours]:
     benchmark = load_benchmark(data)
     return benchmark, Neighbours(benchmark)
+
+
+def _only_measured(figures: Figures, priorities: Mapping[str, Fraction]) -> Figures:
+    """Candidates of which every weighted metric that anybody measured here was measured."""
+    needed = [m for m in priorities if (figures.kind[m] == "measured").any()]
+    whole = (figures.kind[needed] == "measured").all(axis=1).to_numpy()
+    if set(needed) <= {"accuracy"} < set(priorities) or not needed or not whole.any():
+        missing = " and ".join(m for m in priorities if m not in needed) or "no candidate as a whole"
+        raise ValueError(f"ranker 'truth': {missing} was not measured on {figures.query.platform} (use --ranker shadow, or give --measured)")
+    figures.notes += [f"{(~whole).sum()} candidates that were not measured are left out"] if not whole.all() else []
+    return figures.subset(np.flatnonzero(whole))
 
 
 def recommend(task: str, device: str, *, processor: str | None = None, runtime: str | None = None, threads: int | None = None,
@@ -156,19 +160,18 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
     files = [*Path(data).glob("facts/*/*.csv"), *Path(data).glob("registry/*.csv")]
     benchmark, near = _tables(Path(data), max((p.stat().st_mtime_ns for p in files), default=0))
     job, board = read_task(task, benchmark), read_device(device, benchmark)
+
     wanted = {k: v for k, v in (("processor", processor), ("runtime", runtime), ("threads", threads)) if v is not None}
     own = _own(measured, board, data) if measured is not None else None
     if own is not None and own["runtime"].iloc[0]:  # the text says how it was measured
-        wanted = own.sort_values("threads", ascending=False)[["processor", "runtime", "threads"]].iloc[0].dropna().to_dict() | wanted
-        wanted |= {"threads": int(wanted["threads"])} if "threads" in wanted else {}
+        run = own.sort_values("threads", ascending=False)[["processor", "runtime", "threads"]].iloc[0].dropna()
+        wanted = {k: int(v) if k == "threads" else v for k, v in run.items()} | wanted
     mine = offer.queries(benchmark, job, near, board.device_id) if board.device_id else []
-    platform, soc = offer.platform(board, near, mine, wanted), str(board.fields["soc"]) if stated(board.fields.get("soc")) else ""
-    rows = near.measured(board.device_id or "-")
-    for k in PLATFORM:
-        rows = rows[rows[k].isna() if getattr(platform, k) is None else rows[k] == getattr(platform, k)]
-    clock = near.platforms["clock_mhz"].get(rows["platform"].iloc[0]) if len(rows) else None
+    platform = offer.platform(board, near, mine, wanted)
+    rows = near.measured(board.device_id, platform)
     specs = platform_specs(board.fields, platform.processor, platform.runtime, platform.threads, platform.power_mode,
-                           clock if stated(clock) else None)
+                           next((clock for clock in rows["clock_mhz"] if stated(clock)), None))
+    soc = str(board.fields["soc"]) if stated(board.fields.get("soc")) else ""
     w = near.closeness(specs, soc)
     pool = offer.candidates(offer.queries(benchmark, job, near, board.device_id, w), job, near, w)
     if candidates is not None:
@@ -177,47 +180,46 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
         some = sorted({q.task for name, suite in SUITES.items() if suite.accuracies for q in build_queries(benchmark, name)})
         some = [t for t in some if t.startswith(job.task_type + "/")] or some
         raise ValueError(f"no candidates are known for {job.name or job.task_type}: give --candidates (tasks that have some: {', '.join(some)})")
+
     pool = in_half_precision(pool, rows)
     empty = pd.DataFrame(np.nan, index=range(len(pool)), columns=[m.column for m in METRICS.values()])
-    source = (rows["source"] if len(rows) else near.figures["source"][near.figures["platform"] == w.argmax()]).iloc[0]
-    metric = pool["accuracy_metric"].iloc[0]
-    noises = noise(f"{source}+{pool['accuracy_source'].iloc[0]}", job.name, metric, float(pool["accuracy"].median()))
+    half, source, metric = pool["half"].to_numpy(bool), pool["accuracy_source"], pool["accuracy_metric"].iloc[0]
+    hardware = (rows["source"] if len(rows) else near.figures["source"][near.figures["platform"] == w.argmax()]).iloc[0]
+    noises = noise(f"{hardware}+{source.iloc[0]}", job.name, metric, float(pool["accuracy"].median()))
     figures = Figures(Query("", "", job.name or job.task_type, platform, "", "", pool, empty, specs, job.prototypes, metric, noises), Path(data))
-    half = pool["half"].to_numpy(bool)
-    figures.put("accuracy", pool["accuracy"].where(half).to_numpy(float), "predicted", "as in fp32, by " + pool["accuracy_source"])
-    figures.put("accuracy", pool["accuracy"].where(~half).to_numpy(float), "measured", pool["accuracy_source"].to_numpy(object))
-    if own is not None:
+    figures.put("accuracy", pool["accuracy"].where(half).to_numpy(float), "predicted", "as in fp32, by " + source)
+    figures.put("accuracy", pool["accuracy"].where(~half).to_numpy(float), "measured", source.to_numpy(object))
+    if own is None:
+        figures.measured(rows)
+    else:
         run = own[(own["threads"].isna() | (own["threads"] == platform.threads)) & (own["processor"] == platform.processor)]
         own = run if len(run) else own
-    if figures.measured(rows if own is None else own, None if own is None else YOURS) == 0 and own is not None:
-        raise ValueError(f"{measured}: none of its networks is, at the same input shape and precision, among the {len(pool)} "
-                         f"candidates, such as {' '.join(map(str, pool[VARIANT].iloc[0]))}")
+        if not figures.measured(own, YOURS):
+            raise ValueError(f"{measured}: none of its networks is, at the same input shape and precision, among the {len(pool)} "
+                             f"candidates, such as {' '.join(map(str, pool[VARIANT].iloc[0]))}")
     if ranker == "truth":
-        needed = [m for m in priorities if (figures.kind[m] == "measured").any()]
-        whole = (figures.kind[needed] == "measured").all(axis=1).to_numpy()
-        if set(needed) <= {"accuracy"} < set(priorities) or not needed or not whole.any():
-            raise ValueError(f"ranker 'truth': {' and '.join(m for m in priorities if m not in needed) or 'no candidate as a whole'} "
-                             f"was not measured on {platform} (use --ranker shadow, or give --measured)")
-        figures.notes += [f"{(~whole).sum()} candidates that were not measured are left out"] if not whole.all() else []
-        figures = figures.subset(np.flatnonzero(whole))
+        figures = _only_measured(figures, priorities)
     else:
         predict_hardware(figures, near, specs, soc, benchmark, own)
         predict_accuracy(figures)
-    silent = [m for m in priorities if (figures.kind[m] == "").all()]
+
+    silent = {m: "no such platform was measured" for m in priorities if (figures.kind[m] == "").all()}
+    silent |= {m: "such figures do not repeat here" for m in priorities if m not in noises and m not in silent}
     if len(silent) == len(priorities):
         raise ValueError(f"weights: {' and '.join(silent)} is neither measured nor predicted for {platform}")
-    figures.notes += [f"{m} has no vote: no such platform was measured" for m in silent]
-    over, remarks = _misfit(figures, specs, near, board)
-    rows = np.flatnonzero(~over) if (~over).any() and ranker != "truth" else np.arange(len(over))
+    figures.notes += [f"{m} has no vote: {why}" for m, why in silent.items()]
+    external = bool(near.measured(board.device_id)["memory_kib"].max() > float(specs.get("ram_mib", np.nan)) * 1024)
+    over, remarks = _misfit(figures, specs, external)
+    ranked = np.flatnonzero(~over) if (~over).any() and ranker != "truth" else np.arange(len(over))
     scores = np.full(len(over), -float(len(over)))
-    scores[rows] = _scores(figures.subset(rows), priorities, ranker)
+    scores[ranked] = _scores(figures.subset(ranked), priorities, ranker)
     evidence = _evidence(figures, "" if own is not None else _error(specs))
     table = figures.query.candidates[PTM].join(figures.values).assign(
         rank=Copeland(scores).ranks, score=scores, accuracy_kind=figures.kind["accuracy"], latency_kind=figures.kind["latency"],
         evidence=["; ".join(filter(None, pair)) for pair in zip(remarks, evidence)])
     table = table.sort_values(["rank", "latency_ms", "model_id", "input_shape"], kind="stable", ignore_index=True)[COLUMNS].head(top or len(table))
-    table.attrs = {"title": f"{job.name or task} on {platform}, " + ", ".join(f"{m} {v}" for m, v in priorities.items())
-                   + f", ranker {ranker}, {len(over)} candidates", "notes": list(dict.fromkeys(figures.notes))}
+    title = f"{job.name or task} on {platform}, {', '.join(f'{m} {v}' for m, v in priorities.items())}, ranker {ranker}, {len(over)} candidates"
+    table.attrs = {"title": title, "notes": list(dict.fromkeys(figures.notes))}
     return table
 
 
@@ -225,7 +227,7 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
 
 def write(table: pd.DataFrame, form: str = "table", out: str | Path | None = None) -> str:
     """Text of a ranking as ``table``, ``csv`` or ``json``; written to a file in one step if ``out`` names one."""
-    if choose(form, ("table", "csv", "json"), "format") == "csv":
+    if form == "csv":
         text = table.to_csv(index=False, lineterminator="\n")
     elif form == "json":
         text = table.to_json(orient="records", indent=1, force_ascii=False) + "\n"
@@ -234,16 +236,13 @@ def write(table: pd.DataFrame, form: str = "table", out: str | Path | None = Non
         shown = table.astype(object).where(table.notna() & (table != ""), "-")
         for column, style in places.items():
             shown[column] = [v if isinstance(v, str) else style.format(v) for v in shown[column]]
-        lines = shown.to_string(index=False).splitlines()
-        text = "\n".join([table.attrs.get("title", ""), "", *map(str.rstrip, lines), *(f"note: {n}" for n in table.attrs.get("notes", ()))]) + "\n"
+        lines = map(str.rstrip, shown.to_string(index=False).splitlines())
+        text = "\n".join([table.attrs["title"], "", *lines, *(f"note: {n}" for n in table.attrs["notes"]), ""])
     if out is not None:
-        path = Path(out)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
+            with paths.written(Path(out)) as part:
+                part.write_text(text, encoding="utf-8")
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise ValueError(f"{out}: cannot be written: {error.strerror}") from None
     return text
 

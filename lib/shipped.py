@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import os
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from lib import paths
 from lib.benchmark import SUITES, Benchmark, Query, build_queries, load_benchmark, platform_queries, transfer_queries
 from lib.neighbours import Neighbours
 
-KINDS = {"task": "lib.spider.ModelSpider", "hardware": "lib.shadow.HardwareRanker", "fusion": "lib.fusion.Fusion"}
+KINDS = {"task": "lib.spider:ModelSpider", "hardware": "lib.shadow:HardwareRanker", "fusion": "lib.fusion:Fusion"}
 DIM = 48
 ERRORS = "recommend_errors.csv"  # of latencies predicted for chips held out, in data/results
 
@@ -25,20 +24,10 @@ def fingerprint(data: Path | str = paths.DATA) -> str:
     data, digest = Path(data), hashlib.sha256()
     sources = sorted({s for suite in SUITES.values() for s in suite.measurements + suite.accuracies} | {"transfer"})
     files = [p for s in sources for p in sorted((data / "facts" / s).glob("*.csv")) if p.stem.startswith(("measurements", "accuracies"))]
-    for path in files + [data / "registry" / f"{n}.csv" for n in ("models", "model_shapes", "devices", "tasks", "quirks")] + sorted((data / "tokens").glob("*.npz")):
+    files += [data / "registry" / f"{n}.csv" for n in ("models", "model_shapes", "devices", "tasks", "quirks", "noise")]
+    for path in files + sorted((data / "tokens").glob("*.npz")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def stamp(path: Path) -> str:
-    """Fingerprint of the tables that a shipped ranker was trained on."""
-    with open(path, "rb") as file:  # safetensors: length of the header, then JSON
-        return json.loads(file.read(int.from_bytes(file.read(8), "little"))).get("__metadata__", {}).get("data", "")
-
-
-def _kind(name: str) -> type:
-    module, _, kind = KINDS[name].rpartition(".")
-    return getattr(importlib.import_module(module), kind)
 
 
 def load(name: str, data: Path | str = paths.DATA) -> tuple[object, str]:
@@ -46,11 +35,12 @@ def load(name: str, data: Path | str = paths.DATA) -> tuple[object, str]:
     path = Path(data) / "models" / f"{name}.safetensors"
     if not path.exists():
         raise ValueError(f"{path} is missing: 'python -m lib train' makes it")
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
 
-    fresh = stamp(path) == fingerprint(data)
     try:
-        ranker = _kind(name).load(path)
+        with safe_open(path, "np") as file:
+            fresh = (file.metadata() or {}).get("data") == fingerprint(data)
+        ranker = resolve_name(KINDS[name]).load(path)
     except (RuntimeError, TypeError, KeyError, OSError, SafetensorError):
         raise ValueError(f"{path} cannot be read by this version: 'python -m lib train' renews it") from None
     return ranker, "" if fresh else f"{path.name} was trained on other tables than these: 'python -m lib train' renews it"
@@ -72,23 +62,20 @@ def training_queries(benchmark: Benchmark, tasks: int = 6) -> list[Query]:
 def train(data: Path | str = paths.DATA, seed: int = 0, dim: int = DIM, names: Sequence[str] = tuple(KINDS), progress: bool = False,
           **options: object) -> list[Path]:
     """Train the shipped rankers and write them to ``data/models``, stamped with the tables that they learned from."""
-    benchmark, files = load_benchmark(data), []
+    benchmark, files = load_benchmark(data), {name: Path(data) / "models" / f"{name}.safetensors" for name in names}
     queries, print_ = training_queries(benchmark), fingerprint(data)
-    for name in names:
-        path = Path(data) / "models" / f"{name}.safetensors"
+    for name, path in files.items():
         extra = transfer_queries(benchmark) if name == "task" else []
-        _kind(name)(dim=dim, seed=seed, progress=progress, **options).fit(queries + extra).save(path)
+        resolve_name(KINDS[name])(dim=dim, seed=seed, progress=progress, **options).fit(queries + extra).save(path)
         raw = path.read_bytes()  # length of the header, header in JSON, tensors
         end = 8 + int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8:end])
         header["__metadata__"]["data"] = print_
         text = json.dumps(header, sort_keys=True).encode()  # sorted: the same file from the same tables
         text += b" " * (-len(text) % 8)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_bytes(len(text).to_bytes(8, "little") + text + raw[end:])
-        os.replace(part, path)
-        files.append(path)
-    return files
+        with paths.written(path) as part:
+            part.write_bytes(len(text).to_bytes(8, "little") + text + raw[end:])
+    return list(files.values())
 
 
 def held_out(benchmark: Benchmark, folds: int = 4, seed: int = 0, trained: bool = True, progress: bool = False, **options: object) -> pd.DataFrame:

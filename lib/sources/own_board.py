@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -93,7 +94,10 @@ def add_device(board: str | Path, measurements: str | Path, data: str | Path = p
                         and c not in ("source_ref", "runtime_version", "date", "note")]
             tables[path] = pd.concat([*old, rows.astype(object)]).drop_duplicates(
                 "device_id" if name == "devices" else settings, keep="last")
-        _write(tables)
+        with ExitStack() as moves:  # each is written beside its place; then the first of the tables is moved first
+            for path, table in reversed(tables.items()):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                table.to_csv(moves.enter_context(paths.written(path)), index=False, lineterminator="\n")
     except OSError as error:
         raise DataError(f"{data}: cannot be written: {error.strerror or error}") from None
     return reading
@@ -106,17 +110,3 @@ def _entry(device: Board, devices: pd.DataFrame) -> pd.DataFrame:
     twins = devices["soc_group"][devices["soc"].str.lower().eq(fields.get("soc", "none").lower())]
     fields["soc_group"] = twins.iloc[0] if len(twins) else device["device_id"]
     return pd.DataFrame([dict.fromkeys(devices.columns, "") | fields])[devices.columns]
-
-
-def _write(tables: dict[Path, pd.DataFrame]) -> None:
-    """Write every table beside its place, then move them there in order."""
-    copies = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in tables}
-    try:
-        for path, table in tables.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(copies[path], index=False, lineterminator="\n")
-        for path, copy in copies.items():
-            os.replace(copy, path)
-    finally:
-        for copy in copies.values():
-            copy.unlink(missing_ok=True)
