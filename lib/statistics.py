@@ -17,7 +17,7 @@ from scipy import optimize, stats
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -32,9 +32,8 @@ def pair_up(frame: pd.DataFrame, keys: Sequence[str], base: str, other: str, val
 
     Unstated keys (NaN) are equal; repeats of one side are averaged. Columns: `keys`, ``<value>_base``, ``<value>_other``.
     """
-    sides = [frame[frame[by] == side].groupby(list(keys), dropna=False)[list(values)].mean().add_suffix(suffix)
-             for side, suffix in ((base, "_base"), (other, "_other"))]
-    return sides[0].reset_index().merge(sides[1].reset_index(), on=list(keys))
+    left, right = (frame[frame[by] == side].groupby(list(keys), dropna=False)[list(values)].mean() for side in (base, other))
+    return left.reset_index().merge(right.reset_index(), on=list(keys), suffixes=("_base", "_other"))
 
 
 class Effect(NamedTuple):
@@ -237,12 +236,10 @@ def grouped_predictions(frame: pd.DataFrame, target: str, unit: str, numeric: Se
     fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     words = OneHotEncoder(handle_unknown="ignore", min_frequency=5, sparse_output=False)
     columns = make_column_transformer((make_pipeline(fill, StandardScaler()), list(numeric)), (words, list(categorical)))
-    model, out = make_pipeline(columns, regressor or RidgeCV(np.logspace(-3, 3, 7))), np.empty(len(frame))
+    model = make_pipeline(columns, regressor or RidgeCV(np.logspace(-3, 3, 7)))
     table = frame.assign(**{c: frame[c].fillna("unknown").astype(str) for c in categorical})
     folds = GroupKFold(min(5, frame[unit].nunique()), shuffle=True, random_state=seed)
-    for train, test in folds.split(table, groups=table[unit]):
-        out[test] = model.fit(table.iloc[train], table[target].iloc[train]).predict(table.iloc[test])
-    return out
+    return cross_val_predict(model, table, table[target], groups=table[unit], cv=folds)
 
 
 def prediction_scores(frame: pd.DataFrame, target: str, predicted: str, by: str, bounds: Mapping[str, float]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Transferability scores: how well a pre-trained model suits a labelled task, without fine-tuning it.
 
-One guarded door, :func:`score`; higher is better in every metric. Common code of these metrics fails silently
-on common inputs (more features than samples, gaps in the labels, source classes without mass); here each is
-computed from its definition. A score ranks models on one task with the same samples and never compares tasks.
-Whether models of different feature width D can be compared is said in :data:`METRICS`.
+One guarded door, :func:`score`; higher is better in every metric. Common code of these metrics fails silently on common
+inputs (more features than samples, gaps in the labels, source classes without mass); here each is computed from its
+definition. A score ranks models on one task with the same samples and never compares tasks. Models of different feature
+width D can be compared by LogME, which integrates the width out, and by LEEP and NCE, not by the H-scores, which grow with D.
 """
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Callable, NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 
 class Metric(NamedTuple):
-    """``takes`` names the input; ``across_width``: models whose inputs differ in width can be compared."""
+    """``takes``: features (N, D), or probabilities (N, Z) of the source model's classes; classes (N,) are 0..C-1."""
     function: Callable[[np.ndarray, np.ndarray], float]
     takes: str
-    across_width: bool
-    note: str
 
 
 def _class_sums(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -40,11 +39,11 @@ def _svd(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def log_me(features: np.ndarray, classes: np.ndarray) -> float:
     r"""LogME: highest log evidence of a Bayesian linear model, per sample, mean over one-against-rest fits.
 
-    The evidence of a 0/1 target t is its density under N(0, I / beta + F F' / alpha) (You et al., ICML 2021).
-    For lambda = beta / alpha the best beta has a closed form, which leaves a search in one variable:
-    ``1 / beta = (r + sum_k z_k^2 / (1 + lambda s_k)) / N``, with z = U't, s the squared singular values and r
-    the part of t't outside the features' span. Only k = rank(F) directions enter, also where D > N.
-    ``inf`` where the features determine a target exactly although k < N: that evidence has no bound.
+    The evidence of a 0/1 target t is its density under N(0, I / beta + F F' / alpha) (You et al., ICML 2021). For lambda =
+    beta / alpha the best beta has a closed form, which leaves a search in one variable:
+    ``1 / beta = (r + sum_k z_k^2 / (1 + lambda s_k)) / N``, with z = U't, s the squared singular values and r the part of
+    t't outside the features' span. Only k = rank(F) directions enter, also where D > N. ``inf`` where the features
+    determine a target exactly although k < N: that evidence has no bound.
     """
     n = len(features)
     left, s = _svd(features)
@@ -83,14 +82,14 @@ def nce(probabilities: np.ndarray, classes: np.ndarray) -> float:
     return float((xlogy(joint, joint).sum() - xlogy(source, source).sum()) / len(classes))
 
 
-def _between(features: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centred features, their variances (k,) along principal axes, the share (k,) of each between classes."""
+def _between(features: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances (k,) of the features along principal axes, and the share (k,) of each between classes."""
     centred = features - features.mean(axis=0)
     if np.abs(centred).max() <= 1e-12 * np.abs(features).max():
         raise ValueError("features: all rows are the same, nothing can be told from them")
     left, s = _svd(centred)
     share = (_class_sums(left, classes) ** 2 / np.bincount(classes)[:, None]).sum(axis=0)
-    return centred, s / len(features), share
+    return s / len(features), share
 
 
 def h_score(features: np.ndarray, classes: np.ndarray) -> float:
@@ -99,32 +98,23 @@ def h_score(features: np.ndarray, classes: np.ndarray) -> float:
     if d >= n - 1:
         raise ValueError(f"h_score: with {d} features and only {n} samples it is C - 1 for nearly any model; "
                          "use h_score_regularised, or reduce the features to fewer dimensions")
-    return float(_between(features, classes)[2].sum())
+    return float(_between(features, classes)[1].sum())
 
 
 def h_score_regularised(features: np.ndarray, classes: np.ndarray) -> float:
     """H-score with the covariance shrunk towards a multiple of the identity by Ledoit and Wolf's weight
     (Ibrahim et al., ECML 2022): (1 - w) trace(((1 - w) cov(F) + w m I)^-1 cov(E[F|Y])); also for D > N."""
-    n, d = features.shape
-    centred, variance, share = _between(features, classes)
-    mean, square = variance.sum() / d, (variance ** 2).sum()
-    distance = square - d * mean ** 2  # squared, between the covariance and the identity's multiple
-    error = (((centred ** 2).sum(axis=1) ** 2).mean() - square) / n  # of the covariance itself
-    weight = min(error / distance, 1.0) if distance > 1e-12 * square else 0.0
+    variance, share = _between(features, classes)
+    weight, mean = ledoit_wolf_shrinkage(features), variance.sum() / features.shape[1]
     return float((1 - weight) * (share * variance / ((1 - weight) * variance + weight * mean)).sum())
 
 
-METRICS = {
-    "log_me": Metric(log_me, "features", True, "log evidence per sample: the width is integrated out"),
-    "leep": Metric(leep, "source_probs", True, "log-likelihood per sample, at most 0"),
-    "nce": Metric(nce, "source_probs", True, "minus an entropy, at most 0; rises with Z by chance"),
-    "h_score": Metric(h_score, "features", False, "grows with D; at D >= N - 1 it is C - 1 for any features"),
-    "h_score_regularised": Metric(h_score_regularised, "features", False, "shrunk, still drifts with D / N"),
-}
+METRICS = {"log_me": Metric(log_me, "features"), "leep": Metric(leep, "source_probs"), "nce": Metric(nce, "source_probs"),
+           "h_score": Metric(h_score, "features"), "h_score_regularised": Metric(h_score_regularised, "features")}
 
 
 def score(metric: str, inputs: np.ndarray, labels: np.ndarray) -> float:
-    """Transferability of one model to one task; higher is better.
+    """Transferability of one model to one task; higher is better. Compare models on the same samples and labels only.
 
     Parameters
     ----------
@@ -132,14 +122,11 @@ def score(metric: str, inputs: np.ndarray, labels: np.ndarray) -> float:
     inputs : features (N, D), or for ``leep`` and ``nce`` the source model's class probabilities (N, Z)
     labels : (N,) class of each sample; any values, also with gaps
 
-    Returns
-    -------
-    float. Compare models on the same samples and labels only; of different width only where ``across_width``.
-
     Raises
     ------
-    ValueError : unknown metric, wrong shapes, a value not finite, fewer than two classes, a class with one
-        sample, rows that are not probabilities, features without variation.
+    ValueError
+        Unknown metric, wrong shapes, a value not finite, fewer than two classes, a class with one sample, rows that are not
+        probabilities, features without variation.
     """
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)}")
