@@ -60,8 +60,8 @@ def combine(votes: Mapping[str, np.ndarray], priorities: Mapping[str, int | Frac
             spreads: Mapping[str, np.ndarray | float] | None = None, ties: Mapping[str, float] | None = None) -> np.ndarray:
     """Copeland scores (n,) of predicted metrics, each (n,) and larger = better; metrics without a vote are skipped.
 
-    With ``spreads`` (standard deviation of each vote, in its unit) the expected scores, with differences up to ``ties``
-    as ties; more than :data:`MOST` candidates are taken as certain.
+    Differences up to ``ties`` (in the unit of the vote) are ties. With ``spreads`` (standard deviation of each vote) the
+    expected scores; votes on more than :data:`MOST` candidates are taken as certain.
 
     Raises
     ------
@@ -73,9 +73,10 @@ def combine(votes: Mapping[str, np.ndarray], priorities: Mapping[str, int | Frac
         raise ValueError(f"none of {', '.join(priorities)} is predicted (predicted: {', '.join(votes)})")
     # float32 noise must not break ties between PTMs of one architecture
     values = np.stack([np.round(votes[m], 5) for m in weights])
+    indifferent = [(ties or {}).get(m, 0.0) for m in weights]
     if spreads is None or values.shape[1] > MOST:
-        return copeland(values, list(weights.values())).scores.astype(float)
-    return expected_copeland(values, list(weights.values()), [spreads[m] for m in weights], [(ties or {}).get(m, 0.0) for m in weights])
+        return copeland(values, list(weights.values()), thresholds=indifferent, absolute=[True] * len(weights)).scores.astype(float)
+    return expected_copeland(values, list(weights.values()), [spreads[m] for m in weights], indifferent)
 
 
 def log_ties(query: Query) -> dict[str, float]:

@@ -121,7 +121,7 @@ class Shadow:
     def score(self, query: Query, priorities: Mapping[str, int | Fraction], measured: np.ndarray | None = None) -> np.ndarray:
         """(n,) expected Copeland scores, higher is better."""
         votes, spreads = self.votes(query, measured)
-        return combine(votes, priorities) if self.certain else combine(votes, priorities, spreads, log_ties(query))
+        return combine(votes, priorities, None if self.certain else spreads, log_ties(query))
 
     def save(self, path: Path | str) -> None:
         """Two safetensors files: ``<path>`` with ``.task`` and ``.hardware`` before the suffix."""
