@@ -5,6 +5,7 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.preprocessing import minmax_scale, normalize
 
 from lib.benchmark import Benchmark, Platform, Query
 from lib.evaluation import splits
@@ -21,7 +22,7 @@ def feasible(query: Query, limits: Mapping[str, float]) -> np.ndarray:
     A figure that nobody measured does not prove that a candidate fits: it is left out. ValueError for an unknown
     metric, or one that nobody measured on this platform.
     """
-    check_priorities({"accuracy": 1, **{name: 1 for name in limits}})
+    check_priorities({"accuracy": 1} | dict.fromkeys(limits, 1))
     keep = np.ones(len(query), bool)
     for name, limit in limits.items():
         if name not in query.metrics:
@@ -55,8 +56,7 @@ def presets(query: Query, fps: float, joules: float, inferences: float, small: t
     board = {m: 1024 * float(query.specs[part]) for m, part in parts.items() if query.specs.get(part)}
     budget = 1e6 * joules / inferences  # microjoules
     spend = {"energy": budget} if "energy" in query.metrics else {"latency": budget / power_mw} if power_mw else {}
-    uses = {
-        # Faster than the frame is worth nothing; what is saved lasts longer; a part is paid, full or not.
+    uses = {  # faster than the frame is worth nothing; what is saved lasts longer; a part is paid, full or not
         "real-time camera": Preset({**board, "latency": 1000 / fps}, {"accuracy": 1}),
         "battery sensor": Preset({**board, **spend}, {"accuracy": 1, **dict.fromkeys(spend, 1)}),
         "cheapest part": Preset(dict(zip(("memory", "storage"), small)), {"accuracy": 1}),
@@ -71,36 +71,27 @@ def presets(query: Query, fps: float, joules: float, inferences: float, small: t
 def cost(query: Query, metrics: Sequence[str], first: np.ndarray) -> dict[str, float]:
     """What candidates ``first`` (n,) bool give away: accuracy points below the best, other metrics as log2 of the
     multiple of the least. NaN where their figure is unknown."""
-    out = {}
-    for m in (METRICS[name] for name in metrics):
-        x = query.values[m.column]
-        out[m.name] = x.max() - x[first].mean() if m.direction > 0 else np.log2(x[first]).mean() - np.log2(x.min())
-    return out
+    figures = {m: query.values[METRICS[m].column] for m in metrics}
+    return {m: x.max() - x[first].mean() if m == "accuracy" else np.log2(x[first] / x.min()).mean() for m, x in figures.items()}
 
 
 # ------------------------------------------------------------------------------------------------ rules
 
 def turned(query: Query, metrics: Sequence[str], log: bool = False) -> np.ndarray:
     """(V, n) figures turned so that more is better; an unknown one is as bad as the worst of the query."""
-    rows = []
-    for m in (METRICS[name] for name in metrics):
-        x = query.values[m.column].to_numpy(float)
-        x = m.direction * (np.log(x) if log and m.direction < 0 else x)
-        rows.append(np.where(np.isnan(x), np.nanmin(x), x))
-    return np.array(rows)
+    x = pd.DataFrame({m: query.values[METRICS[m].column].astype(float) for m in metrics})
+    x = x.apply(lambda row: METRICS[row.name].direction * (np.log(row) if log and row.name != "accuracy" else row))
+    return x.fillna(x.min()).to_numpy().T
 
 
 def weighted_sum(query: Query, metrics: Sequence[str], weights: np.ndarray, log: bool = False) -> np.ndarray:
     """Each metric scaled from 0 (worst of the query) to 1 (best), then summed."""
-    x = turned(query, metrics, log)
-    low, span = x.min(1, keepdims=True), np.ptp(x, axis=1, keepdims=True)
-    return np.asarray(weights, float) @ np.where(span > 0, (x - low) / np.where(span > 0, span, 1), 1.0)
+    return np.asarray(weights, float) @ minmax_scale(turned(query, metrics, log), axis=1)
 
 
 def topsis(query: Query, metrics: Sequence[str], weights: np.ndarray) -> np.ndarray:
     """Distance from the worst point over distances from the worst and the ideal one (Hwang and Yoon, 1981)."""
-    x, w = turned(query, metrics), np.asarray(weights, float)[:, :, None]
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
+    x, w = normalize(turned(query, metrics)), np.asarray(weights, float)[:, :, None]
     best, worst = (np.sqrt(((w * (x - end[:, None])) ** 2).sum(1)) for end in (x.max(1), x.min(1)))
     return np.where(best + worst > 0, worst / np.maximum(best + worst, 1e-300), 0.5)
 
@@ -198,7 +189,7 @@ def held_out_regret(queries: Sequence[Query], metrics: Sequence[str], count: int
     draws = {kind: np.random.default_rng([seed, k]).random((count, v)) for k, kind in enumerate(USERS)}
     losses: dict[tuple[str, str], list[np.ndarray]] = {(r, k): [] for r in RULES for k in USERS}
     for q in queries:
-        wanted = {kind: USERS[kind](q, metrics, draws[kind]) for kind in USERS}
+        wanted = {kind: utility(q, metrics, draws[kind]) for kind, utility in USERS.items()}
         for rule in RULES:
             pick = choices(rule, q, metrics, weights)
             pick = pick / pick.sum(1, keepdims=True)  # a tie is broken by lot
@@ -241,8 +232,7 @@ def energy_queries(benchmark: Benchmark, volts: float = 1.8) -> list[Query]:
     m, a = energy_runs(benchmark), benchmark.accuracies
     kind = np.where(a["task_type"].eq("anomaly_detection"), "auc", "top1")
     a = a[a["source"].eq("mlperf_tiny") & ~a["excluded"] & a["device_id"].notna() & a["metric"].eq(kind)]
-    percent = a["value"] * np.where(a["metric"].eq("auc"), 100, 1)
-    a = a.assign(system=a["note"].str.extract(SYSTEM)[0], accuracy=percent)
+    a = a.assign(system=a["note"].str.extract(SYSTEM)[0], accuracy=a["value"].where(a["metric"].eq("top1"), 100 * a["value"]))
     a = a[["system", "task", "model_id", "accuracy", "metric"]].drop_duplicates(["system", "task", "model_id"])
     table = m[m["volts"].eq(volts)].merge(a, on=["system", "task", "model_id"]).sort_values("date", ascending=False)
     table = table.drop_duplicates(["task", "device_id", "runtime", "clock_mhz"]).sort_values(["task", "energy_uj"])
