@@ -72,7 +72,8 @@ def cost(query: Query, metrics: Sequence[str], first: np.ndarray) -> dict[str, f
     """What candidates ``first`` (n,) bool give away: accuracy points below the best, other metrics as log2 of the
     multiple of the least. NaN where their figure is unknown."""
     figures = {m: query.values[METRICS[m].column] for m in metrics}
-    return {m: x.max() - x[first].mean() if m == "accuracy" else np.log2(x[first] / x.min()).mean() for m, x in figures.items()}
+    return {m: x.max() - x[first].mean() if m == "accuracy" else np.log2(x[first] / x.min()).mean()
+            for m, x in figures.items()}
 
 
 # ------------------------------------------------------------------------------------------------ rules

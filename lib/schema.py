@@ -46,7 +46,7 @@ def _check(kind: str, rule: str) -> pa.Check:
         return pa.Check.isin(rule.split(", "), error=f"must be one of {rule}")
     if kind == "pattern":  # cells repeat: match each distinct text once
         matches = re.compile(rule).fullmatch
-        return pa.Check(lambda cells: cells.isin([text for text in cells.unique() if matches(text)]), error=f"must match {rule}")
+        return pa.Check(lambda cells: cells.isin(list(filter(matches, cells.unique()))), error=f"must match {rule}")
 
     def inside(cells: pd.Series) -> pd.Series:
         holds = cells.abs().lt(np.inf) & (cells.mod(1).eq(0) if kind == "count" else True)
@@ -208,8 +208,8 @@ def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame,
         column, rule = (named, text) if several else (column, rule)
         found[row, bool(several), frame.columns.get_loc(column)] = rule
     (row, _, place), rule = min(found.items())
-    value = frame.iat[row, place]
+    column, value = frame.columns[place], frame.iat[row, place]
     shown = "" if pd.isna(value) else f"{value:.15g}" if isinstance(value, float) else str(value)
     rule = "must not be empty" if rule == "not_nullable" or shown == "" else rule
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return DataError(f"{path}:{lines[row]}: column '{frame.columns[place]}': value {shown[:60]!r} is not allowed: {rule}{more}")
+    return DataError(f"{path}:{lines[row]}: column '{column}': value {shown[:60]!r} is not allowed: {rule}{more}")

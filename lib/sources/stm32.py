@@ -17,15 +17,15 @@ def read(text: str, file: str, date: str = "") -> Reading:
         kind = _HEADING.search(heading)
         if not kind:
             continue
-        needed = ["model", "precision_name", "input_shape"] + ["device_name", "engine", "latency_ms"] * (kind[0] == "inference time")
-        for line, cells in rows.records(table, WORDS["columns"], needed):
+        timing = ["device_name", "engine", "latency_ms"] if kind[0] == "inference time" else []
+        for line, cells in rows.records(table, WORDS["columns"], ["model", "precision_name", "input_shape", *timing]):
             link = re.fullmatch(r"\[(.+?)\]\((.+?)\).*", cells["model"]) or [cells["model"]] * 3
             dataset = slug(cells.get("dataset") or kind[1] or "")
             cells |= {**identify("stm32", link[1].strip()), "dataset": WORDS["datasets"].get(dataset, dataset),
                       "input_shape": cells["input_shape"].lower(), "source_ref": f"{file} # {heading}"}
             if kind[0] == "footprint":
                 footprints[link[2], cells.get("series", "")[-2:]] = cells
-            elif kind[0] == "inference time":
+            elif timing:
                 series = re.search(r"(?:STM32|-)([A-Z]\d)", cells["device_name"])
                 timed.append((line, (link[2], series and series[1]), cells))
             else:
@@ -64,5 +64,6 @@ def _run(cells: dict[str, str]) -> dict[str, object]:
     units, cores = {u for u in ("NPU", "GPU", "HSP") if u in engine}, re.match(r"(\d+) CPU", engine)
     quantization = cells.get("quantization", "").strip("* ")
     return {"device_id": slug(re.sub(r"\(.*\)", "", board)), "runtime": runtime, "runtime_version": version,
-            "processor": "mixed" if units - {"NPU"} else "npu" if units else "cpu" if linux else "mcu", "threads": cores and cores[1],
+            "threads": cores and cores[1],
+            "processor": "mixed" if units - {"NPU"} else "npu" if units else "cpu" if linux else "mcu",
             "note": f"engine {engine}" + f"; quantization {quantization}" * bool(quantization)}
