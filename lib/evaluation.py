@@ -15,7 +15,7 @@ from scipy.stats import weightedtau
 from tqdm import tqdm
 
 from lib.baselines import BASELINES
-from lib.benchmark import MIN_CANDIDATES, Query
+from lib.benchmark import MIN_CANDIDATES, VARIANT, Query
 from lib.fusion import Fusion
 from lib.metrics import METRICS
 from lib.shadow import Shadow
@@ -263,3 +263,25 @@ def noise_ceiling(query: Query, priorities: Priorities, draws: int = 20, seed: i
     rng = np.random.default_rng([seed, zlib.crc32(query.name.encode())])
     truth = query.truth(priorities).scores
     return float(np.mean([weighted_tau(truth, query.again(rng).truth(priorities).scores) for _ in range(draws)]))
+
+
+def best_other_board(queries: Sequence[Query], cover: float = 0.9) -> pd.DataFrame:
+    """What the latencies of one other board reach at best, chosen with hindsight: a bound, not a ranker.
+
+    Boards of other chips with the same processor that measured at least ``cover`` of the candidates; what is missing
+    takes their mean. Queries for which there is none are left out.
+
+    Returns
+    -------
+    DataFrame
+        ``soc, processor, tau`` (weighted tau of the latency order), one row a query.
+    """
+    figures = [np.log10(pd.concat([q.candidates[VARIANT], q.values["latency_ms"]], axis=1).drop_duplicates(VARIANT).set_index(VARIANT)["latency_ms"]) for q in queries]
+    rows = []
+    for q in queries:
+        truth, wanted = q.truth({"latency": 1}).scores, pd.MultiIndex.from_frame(q.candidates[VARIANT])
+        others = [f.reindex(wanted) for f, o in zip(figures, queries) if o.soc != q.soc and o.platform.processor == q.platform.processor]
+        taus = [weighted_tau(truth, -o.fillna(o.mean())) for o in others if o.notna().mean() >= cover]
+        if taus:
+            rows.append({"soc": q.soc, "processor": q.platform.processor, "tau": max(taus)})
+    return pd.DataFrame(rows, columns=["soc", "processor", "tau"])

@@ -129,3 +129,11 @@ def test_noise_ceiling_falls_with_noise() -> None:
     small, large = (evaluation.noise_ceiling(replace(make_query(n=12), noise=n), weights) for n in (quiet, loud))
     assert 0.97 < small <= 1
     assert large < small - 0.05
+
+
+def test_the_best_other_board_has_another_chip_and_the_same_processor() -> None:
+    queries = [make_query(board=b, n=10) for b in (0, 1, 5, 7)]  # chips 0, 0, 2, 3; board 5 behaves as board 0
+    found = evaluation.best_other_board(queries)
+    assert found["soc"].tolist() == ["soc0", "soc0", "soc2", "soc3"]
+    assert found["tau"].iloc[[0, 2]].min() > 0.95 > found["tau"].iloc[[1, 3]].max()
+    assert evaluation.best_other_board(queries[:2]).empty  # one chip: nobody else to copy from
