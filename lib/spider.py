@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lib.benchmark import Query, task_queries
 from lib.tokens import Batch, PtmTokens, TaskTokens, Vocabulary
 from lib.training import Example, TokenRanker
+from lib.transferability import score as transferability
 
 
 class SimilarityBlock(nn.Module):
@@ -141,3 +142,69 @@ class ModelSpider(TokenRanker):
     def score(self, query: Query, priorities: Mapping[str, object] | None = None) -> np.ndarray:
         """(n,), higher is better."""
         return self.outputs(query, np.zeros(1))[:, 0]
+
+
+def evidence_of(features: Mapping[int, np.ndarray], labels: np.ndarray, n: int) -> np.ndarray:
+    """LogME (You et al., ICML 2021) of what some of n PTMs extract from the user's images: (n,), NaN for the others.
+
+    The paper's second stage appends a PTM's own features, projected, to the task tokens and asks the learned head again.
+    The projections need images of the training tasks, which may not be shipped; LogME of these features needs none.
+
+    Parameters
+    ----------
+    features : row of the PTM among the n candidates -> (N, D) array, D of its own
+    labels : (N,) class of each image, the same images for all PTMs
+
+    Raises
+    ------
+    ValueError : a row outside 0..n-1, or what :func:`lib.transferability.score` refuses, with the PTM's row.
+    """
+    out = np.full(n, np.nan)
+    for row, extracted in features.items():
+        if not 0 <= row < n:
+            raise ValueError(f"features: PTM {row} does not exist (allowed: 0 to {n - 1})")
+        try:
+            out[row] = transferability("log_me", extracted, labels)
+        except ValueError as error:
+            raise ValueError(f"PTM {row}: {error}") from None
+    return out
+
+
+def rerank(scores: np.ndarray, evidence: np.ndarray, k: int) -> np.ndarray:
+    """Second stage, for k forward passes instead of n: the k highest scores go to the same PTMs in the evidence's order.
+
+    After Model Spider's re-ranking of its top k; there the learned head scores them again, see :func:`evidence_of`.
+
+    Parameters
+    ----------
+    scores : (n,) of the first stage, finite, higher is better
+    evidence : (n,) higher is better, read for the top k only; NaN = none: that PTM keeps its place
+    k : 0 to n
+
+    Returns
+    -------
+    (n,) float64. All others keep score and place, behind the top k. With fewer than two PTMs to order: a copy of ``scores``.
+    Equal scores, also at the cut: the earlier row first. Equal evidence: as in the first stage. Equal scores that would
+    hide the new order are raised by the smallest step of a float.
+
+    Raises
+    ------
+    ValueError : k outside 0..n or no integer, shapes that differ, a score that is not finite.
+    """
+    scores, evidence = np.array(scores, np.float64), np.asarray(evidence, np.float64)
+    if scores.ndim != 1 or scores.shape != evidence.shape:
+        raise ValueError(f"scores and evidence must both be (n,), got {scores.shape} and {evidence.shape}")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= len(scores):
+        raise ValueError(f"k must be an integer from 0 to {len(scores)}, got {k!r}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores: row {(~np.isfinite(scores)).argmax()} is not finite")
+    first = np.argsort(-scores, kind="stable")
+    order, places = first[:k].copy(), np.flatnonzero(~np.isnan(evidence[first[:k]]))
+    if len(places) < 2:
+        return scores
+    order[places] = order[places][np.argsort(-evidence[order[places]], kind="stable")]
+    slots, below = scores[first[:k]], scores[first[k]] if k < len(scores) else -np.inf
+    for i in reversed(range(k)):  # strictly falling, and above those that were not read
+        slots[i] = below = max(slots[i], np.nextafter(below, np.inf))
+    scores[order] = slots
+    return scores
