@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -136,10 +137,11 @@ def run_notebook(source: Path, parameters: dict[str, Any]) -> NotebookNode:
     notebook = jupytext.read(source)
     check_parameters(notebook, parameters, source.name)
     os.environ |= {"PYTHONPATH": str(paths.ROOT), "LOKY_MAX_CPU_COUNT": "1"}  # for the kernel
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it does not understand every comment behind a parameter
     try:
         executed = papermill.execute_notebook(notebook, None, parameters, kernel_name="python3", cwd=source.parent,
                                               progress_bar=False, execution_timeout=CELL_SECONDS,
-                                              extra_arguments=["--log-level=ERROR"])
+                                              extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         trace = ANSI.sub("", "\n".join(error.traceback)).splitlines()[-12:]
         raise ChapterError(f"chapters/{source.name} failed in code cell {error.exec_count}:\n" + "\n".join(trace)) from None
@@ -153,7 +155,8 @@ def run_notebook(source: Path, parameters: dict[str, Any]) -> NotebookNode:
 
 def check_parameters(notebook: NotebookNode, parameters: Iterable[str], name: str) -> None:
     """Refuse a parameter that the chapter does not have: papermill would only warn."""
-    allowed = papermill.inspect_notebook(notebook)
+    cells = [c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    allowed = re.findall(r"^(\w+)\s*(?::[^=]+)?=", "\n".join(cells), re.MULTILINE)
     for key in parameters:
         if key not in allowed:
             raise ChapterError(f"{name}: unknown parameter '{key}' (allowed: {', '.join(allowed) or 'none'})")
@@ -206,9 +209,8 @@ def stage(book: Book, target: Path) -> str:
         if (book.root / name).exists():
             (target / name).symlink_to(book.root / name)
     mark = digest([*(target / "chapters").rglob("*.*"), *target.glob("*.*")]) + inputs_digest()
-    # One file of MathJax beside the pages: formulas show without a network.
-    (target / "chapters" / "_static").mkdir(exist_ok=True)
-    script = Path(mathjax.__path__[0], "static/mathjax/es5/tex-svg.js")
+    (target / "chapters/_static").mkdir(exist_ok=True)
+    script = Path(mathjax.__path__[0], "static/mathjax/es5/tex-svg.js")  # beside the pages: formulas need no network
     shutil.copy(script, target / "chapters/_static/mathjax.js")
     return mark
 
@@ -219,10 +221,10 @@ def build(book: Book) -> Path:
     Returns the path of the built index; ChapterError if a chapter failed or a page gave a warning.
     """
     execute(book)
-    index, record = book.site / "index.html", book.site.with_suffix(".json")
+    index, record = book.site / "index.html", book.site / ".built-from"
     staged, work = book.site.with_suffix(".source"), book.site.with_suffix(".work")
     mark = stage(book, staged)
-    if index.exists() and record.exists() and record.read_text() == mark:
+    if record.exists() and record.read_text() == mark:
         print("the pages are up to date")
         return index
     # Every page anew: a kept environment would hide the warnings of pages that it does not read again.
@@ -235,7 +237,6 @@ def build(book: Book) -> Path:
         text = ANSI.sub("", result.stdout + result.stderr).replace(f"{staged}/", "").splitlines()
         told = [line for line in text if "WARNING" in line or "ERROR" in line] or text[-15:]
         raise ChapterError("the pages could not be built:\n  " + "\n  ".join(told))
-    record.unlink(missing_ok=True)
     shutil.rmtree(book.site, ignore_errors=True)
     shutil.move(work / "_build" / "html", book.site)
     shutil.rmtree(work)
