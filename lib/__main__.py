@@ -57,7 +57,7 @@ def _recommend(format: str, out: str | None, **arguments: object) -> None:
 
     text = write(recommend(**arguments), format, out)
     if out is None:
-        sys.stdout.write(text)
+        print(text, end="", flush=True)
 
 
 def _train(data: str, seed: int, held_out: bool) -> None:
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser().parse_args(arguments))
     try:
         options.pop("run")(**options)
-    except BrokenPipeError:
-        return 0
+    except BrokenPipeError:  # the reader has seen enough, as in "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2

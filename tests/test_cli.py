@@ -147,6 +147,14 @@ def test_as_a_program_it_exits_with_two_and_one_line(folder):
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "lib", "recommend", "--task", FLOWERS, "--device", H747]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=paths.ROOT)
+    running.stdout.close()
+    assert running.stderr.read() == "" and running.wait() == 0
+    running.stderr.close()
+
+
 def test_a_board_of_ones_own_is_added_and_ranked(run, folder):
     (folder / "own.yaml").write_text("device_id: my_board\ndevice_class: sbc\ncore_type: cortex-a76\ncores: 4\nclock_mhz: 2000\n")
     (folder / "own.txt").write_text("loop_count = 8\nnum_threads = 4\npowersave = 0\ngpu_device = -1\ncooling_down = 1\n" + "".join(

@@ -169,6 +169,11 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
     assert read_table(path, schema.MEASUREMENTS)["source"].tolist() == ["own"]
 
 
+def test_reading_without_checks_still_names_a_cell_that_is_no_number(tmp_path):
+    path = write(tmp_path / "m.csv", [ROW, ROW | {"latency_ms": "fast"}])
+    assert refusal(path, validate=False).startswith(":4: column 'latency_ms': value 'fast' is not allowed: must be a number")
+
+
 def test_an_empty_table_has_its_types(tmp_path):
     table = read_table(write(tmp_path / "m.csv", []), schema.MEASUREMENTS)
     assert len(table) == 0 and table["latency_ms"].dtype == float
