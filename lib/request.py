@@ -68,7 +68,7 @@ def read_task(text: str, benchmark: Benchmark) -> Task:
     for field in fields:
         choose(str(field), ("task_type", "classes", "images"), f"{text}: field")
     for field, kind, wanted in (("task_type", str, "a word"), ("classes", list, "a list of names"), ("images", str, "a folder")):
-        if field in fields and not isinstance(fields[field], kind):
+        if not isinstance(fields.get(field, kind()), kind):
             raise ValueError(f"{text}: '{field}' must be {wanted}, not {str(fields[field])[:40]!r}")
     if "task_type" not in fields or not {"classes", "images"} & set(fields):
         raise ValueError(f"{text}: 'task_type' and 'classes' (or 'images') are needed")
@@ -119,12 +119,8 @@ def read_candidates(path: str, pool: pd.DataFrame, benchmark: Benchmark, precisi
     columns = {c: pa.Column(str, nullable=True) for c in words}
     columns |= {c: pa.Column(float, pa.Check.gt(0, error="must be above 0"), nullable=True) for c in numbers}
     columns["accuracy"] = pa.Column(float, pa.Check.in_range(0, 100, error="must be from 0 to 100 %"), nullable=True)
-    columns["precision"] = schema.MEASUREMENTS.columns["precision"]
-    table = pa.DataFrameSchema(columns, name="candidates").update_column("precision", nullable=True)
-    try:
-        rows = schema.read_table(path, table, required=())
-    except schema.DataError as error:
-        raise ValueError(str(error).replace("columns.csv lists those it has", f"allowed: {', '.join(columns)}")) from None
+    columns["precision"] = pa.Column(str, schema.MEASUREMENTS.columns["precision"].checks, nullable=True)
+    rows = schema.read_table(path, pa.DataFrameSchema(columns, name="candidates"), required=())
     if rows.empty or not {"model_id", "params_m", "macs_m"} & set(rows):
         raise ValueError(f"{path}: {'a row' if rows.empty else 'one of the columns model_id, params_m, macs_m'} is needed")
     rows = rows.reindex(columns=list(columns)).astype(object)

@@ -170,7 +170,9 @@ def _header(path: Path, schema: pa.DataFrameSchema, required: Iterable[str]) -> 
         raise DataError(f"{path}: the file is empty or begins with an empty line; column names are needed")
     for column in columns:
         if column not in schema.columns:
-            near = hint(column, schema.columns, "columns.csv lists those it has")
+            shipped = any(schema is one for one in SCHEMAS.values())
+            allowed = "columns.csv lists those it has" if shipped else f"allowed: {', '.join(schema.columns)}"
+            near = hint(column, schema.columns, allowed)
             raise DataError(f"{path}:1: column {column[:40]!r} is unknown in {schema.name}: {near}")
     missing = [c for c in required if c not in columns]
     if missing or len(set(columns)) < len(columns):

@@ -497,6 +497,7 @@ def test_own_csv():
 
 @pytest.mark.parametrize("old, new, message", [
     ("latency_ms", "latency_us", ":1: column 'latency_us' is unknown"),
+    ("threads", "weather", ":1: column 'weather' is unknown in a table of measurements: allowed: model_id, input_shape, precision"),
     ("latency_ms", "latency_s", ":1: column 'latency_s' is unknown"),
     ("precision,", "", ":1: column 'precision' is missing"),
     (",runtime", ",threads", ":1: column names must differ"),
