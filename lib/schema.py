@@ -201,8 +201,7 @@ def _rows(path: Path, width: int) -> tuple[list[list[str]], list[int]]:
     return rows[1:], lines[1:]
 
 
-def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame,
-                  lines: Sequence[int]) -> DataError:
+def first_failure(path: str | Path, cases: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[int]) -> DataError:
     """The first of pandera's failure cases, as an error; ``lines``: where each row of the frame begins."""
     found = {}  # pandera reports a rule over several columns once for each of them; the rule names one: 'column|rule'
     for row, column, rule in zip(cases["index"].astype(int), cases["column"], cases["check"].astype(str)):

@@ -60,8 +60,7 @@ def log_me(features: np.ndarray, classes: np.ndarray) -> float:
     grid = np.arange(np.log(1e-6 / s.max()), np.log(1e9 / s.min()), 0.5)  # there may be several maxima
     starts = grid[evidence(grid, slice(None)).argmax(axis=1)]
     return float(np.mean([-minimize_scalar(lambda x: -evidence(np.array([x]), slice(c, c + 1)).item(),
-                                           bounds=(x0 - 0.5, x0 + 0.5), method="bounded").fun
-                          for c, x0 in enumerate(starts)]))
+                                           bounds=(x0 - 0.5, x0 + 0.5), method="bounded").fun for c, x0 in enumerate(starts)]))
 
 
 def leep(probabilities: np.ndarray, classes: np.ndarray) -> float:

@@ -1,8 +1,7 @@
 """Readers: what others publish -> rows of the fact tables (:mod:`lib.schema`). One upstream format a file.
 
-A reader is a function of a text and the name of its file. What it does not fully understand (cut text, other units,
-unknown columns, repeated rows, figures out of range) it refuses with one :class:`lib.schema.DataError`,
-``file:line: what is wrong``.
+A reader is a function of a text and the name of its file. What it does not fully understand (cut text, other units, unknown
+columns, repeated rows, figures out of range) it refuses with one :class:`lib.schema.DataError`, ``file:line: what is wrong``.
 """
 from __future__ import annotations
 
