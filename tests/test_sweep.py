@@ -56,6 +56,14 @@ def test_paired_differences_and_their_p_values() -> None:
     assert out.loc["b", "p"] > 0.05 and out.loc["b", "low"] < 0 < out.loc["b", "high"]
 
 
+def test_winners_name_the_best_and_say_whether_it_is_clear() -> None:
+    rows = [{"ranker": r, "suite": s, "group": f"g{i}", "tau": base + (i % 2) * 0.3 * (r == "near") - 0.15 * (r == "near"), "seed": 0, "priorities": "p", "queries": 1}
+            for s in "ab" for i in range(12) for r, base in (("best", 0.5), ("near", 0.49 if s == "a" else 0.1), ("far", 0.0))]
+    found = sweep.winners(pd.DataFrame(rows), ("suite",)).set_index("suite")
+    assert found["first"].tolist() == ["best", "best"] and found["second"].tolist() == ["near", "near"]
+    assert found.loc["a", "low"] < 0 < found.loc["b", "low"] and found.loc["b", "gap"] == pytest.approx(0.4)
+
+
 def test_critical_difference_equals_the_published_table() -> None:
     table = pd.DataFrame([{"ranker": r, "group": g, "tau": v} for g in range(14) for r, v in zip("abcd", (0.9, 0.8, 0.7, 0.6))])
     ranks, critical = sweep.mean_ranks(table)
