@@ -9,12 +9,12 @@ the others. Memory, storage and energy are not scaled.
 from __future__ import annotations
 
 import re
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
 import pandas as pd
 
-from lib.benchmark import PLATFORM, VARIANT, Benchmark, Platform, platform_specs
+from lib.benchmark import PLATFORM, VARIANT, Benchmark, Platform, Query, platform_queries, platform_specs
 
 REACH = 0.2  # a platform farther by this much counts e times less; 0.15 to 0.4 do about as well on boards held out
 FIGURES = ("latency_ms", "memory_kib", "storage_kib", "energy_uj")
@@ -94,6 +94,15 @@ class Neighbours:
             rows.append(features | {"soc_group": device.get("soc_group", p.device_id)})
         features = pd.DataFrame(rows, index=first.index)
         self.platforms = first[PLATFORM].join(features.drop(columns=PLATFORM, errors="ignore"))
+
+    @classmethod
+    def of(cls, queries: Sequence[Query]) -> "Neighbours":
+        """The platforms of training queries only, for a ranker that must not see the others."""
+        near, platforms = cls.__new__(cls), platform_queries(queries)
+        near.platforms = pd.DataFrame([vars(q.platform) | _features(q.specs, "") | {"soc_group": q.soc} for q in platforms])
+        near.figures = pd.concat([q.candidates[VARIANT].fillna("").join(q.values[list(FIGURES)]).assign(platform=i, source=q.source)
+                                  for i, q in enumerate(platforms)], ignore_index=True)
+        return near
 
     def closeness(self, specs: Mapping[str, float | str], soc: str = "") -> np.ndarray:
         """exp(-distance / REACH) of every platform, (P,): 1 for the same core, clock, runtime, threads and class."""

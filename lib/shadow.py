@@ -7,7 +7,6 @@ each vote counts as far as it can be trusted (:mod:`lib.expected`): ``certain=Tr
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 
 from lib.adapt import FewShot
 from lib.benchmark import Query, platform_queries
-from lib.expected import HARDWARE_METRICS, SPREAD, combine, log_ties
+from lib.expected import HARDWARE_METRICS, MOST, SPREAD, combine, log_ties
 from lib.metrics import METRICS
+from lib.neighbours import Neighbours
 from lib.spider import ModelSpider, TokenNetwork
 from lib.tokens import Batch, HardwareTokens, Vocabulary
 from lib.training import Example, TokenRanker, plackett_luce
@@ -88,14 +88,19 @@ class HardwareRanker(TokenRanker):
 
 
 class Shadow:
-    """Task ranker and hardware ranker side by side, combined by weighted Copeland under the user's priorities."""
+    """Task ranker and hardware ranker side by side, combined by weighted Copeland under the user's priorities.
+
+    The hardware figures are those of boards that resemble the platform (:mod:`lib.neighbours`) where there are such, else
+    the trained network's. ``certain`` takes both rankings at their word; ``similar=False`` uses the network alone.
+    """
 
     adapts = True  # score() can use a few measurements
 
-    def __init__(self, *, seed: int = 0, progress: bool = False, certain: bool = False, **options: object) -> None:
-        self.certain = certain
+    def __init__(self, *, seed: int = 0, progress: bool = False, certain: bool = False, similar: bool = True, **options: object) -> None:
+        self.certain, self.similar = certain, similar
         self.task = ModelSpider(seed=seed, progress=progress, **options)
         self.hardware = HardwareRanker(seed=seed, progress=progress, **options)
+        self.near: Neighbours | None = None
         self.few_shot: FewShot | None = None
 
     def fit(self, queries: Sequence[Query]) -> "Shadow":
@@ -103,14 +108,24 @@ class Shadow:
         if any("accuracy" in q.metrics for q in queries):
             self.task.fit(queries)
         self.hardware.fit(queries)
-        if any("latency" in q.metrics for q in queries):
-            self.few_shot = FewShot().fit(queries)
+        on_boards = [q for q in queries if "latency" in q.metrics]
+        if on_boards:
+            self.few_shot, self.near = FewShot().fit(on_boards), Neighbours.of(on_boards) if self.similar else None
         return self
+
+    def figures(self, query: Query) -> dict[str, np.ndarray]:
+        """Predicted hardware metrics in their units, (n,) each; of very many candidates the network's alone."""
+        predicted = self.hardware.predict(query)
+        if self.near is not None and len(query) <= MOST:
+            for m in predicted:
+                like = self.near.predict(query.candidates, query.specs, METRICS[m].column)
+                predicted[m] = like.blend(predicted[m], query.candidates)
+        return predicted
 
     def votes(self, query: Query, measured: np.ndarray | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray | float]]:
         """Each metric's predictions, larger = better (log10, accuracy: task scores), and their standard deviations;
         latencies adapted to ``measured`` (n,) ms, NaN = not measured."""
-        predicted, spreads = self.hardware.predict(query), dict(SPREAD)
+        predicted, spreads = self.figures(query), dict(SPREAD)
         if measured is not None and np.isfinite(measured).any() and self.few_shot is not None and "latency" in predicted:
             predicted["latency"], spreads["latency"] = self.few_shot.adapt(query, predicted["latency"], measured)
         votes = {m: -np.log10(v) for m, v in predicted.items()}
@@ -122,18 +137,3 @@ class Shadow:
         """(n,) expected Copeland scores, higher is better."""
         votes, spreads = self.votes(query, measured)
         return combine(votes, priorities, None if self.certain else spreads, log_ties(query))
-
-    def save(self, path: Path | str) -> None:
-        """Two safetensors files: ``<path>`` with ``.task`` and ``.hardware`` before the suffix."""
-        for name, ranker in (("task", self.task), ("hardware", self.hardware)):
-            if ranker.module is not None:
-                ranker.save(Path(path).with_suffix(f".{name}.safetensors"))
-
-    @classmethod
-    def load(cls, path: Path | str) -> "Shadow":
-        """Inverse of :meth:`save`."""
-        shadow = cls()
-        shadow.hardware = HardwareRanker.load(Path(path).with_suffix(".hardware.safetensors"))
-        if Path(path).with_suffix(".task.safetensors").exists():
-            shadow.task = ModelSpider.load(Path(path).with_suffix(".task.safetensors"))
-        return shadow

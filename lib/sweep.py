@@ -40,6 +40,7 @@ ABLATIONS: dict[str, Callable[[int], Ranker]] = {
     "pairwise loss": lambda seed: Fusion(seed=seed, loss="pairwise_logistic"),
     "Shadow": lambda seed: Shadow(seed=seed),
     "Shadow, votes taken as certain": lambda seed: Shadow(seed=seed, certain=True),
+    "Shadow, network alone": lambda seed: Shadow(seed=seed, similar=False),
 }
 SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the chips that a learning curve trains on
 

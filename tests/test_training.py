@@ -1,6 +1,8 @@
 """Losses against independent formulas, determinism, and saving without pickle."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,14 +55,27 @@ def test_same_seed_same_scores_whatever_the_threads(kind: type) -> None:
     assert np.array_equal(*scores)
 
 
-@pytest.mark.parametrize("kind", [Fusion, Shadow])
+@pytest.mark.parametrize("kind", [ModelSpider, Fusion, HardwareRanker])
 def test_saved_and_loaded_scores_are_equal(kind: type, tmp_path) -> None:
     queries = grid(2, 2, 6)
     ranker = kind(epochs=2, dim=16, heads=2).fit(queries)
     ranker.save(tmp_path / "ranker.safetensors")
     again = kind.load(tmp_path / "ranker.safetensors")
-    for weights in ({"accuracy": 1, "latency": 1}, {"latency": 1}):
-        assert np.array_equal(ranker.score(queries[1], weights), again.score(queries[1], weights))
+    weights = np.eye(5)[0] if kind is Fusion else np.zeros(1)
+    assert np.array_equal(ranker.outputs(queries[1], weights), again.outputs(queries[1], weights))
+
+
+def test_similar_boards_take_part_where_there_are_some() -> None:
+    queries = grid(6, 1, 12)
+    shadow = Shadow(epochs=2, dim=16, heads=2).fit(queries)
+    like, alone = shadow.figures(queries[1])["latency"], shadow.hardware.predict(queries[1])["latency"]
+    true = queries[1].values["latency_ms"].to_numpy()
+    errors = [np.abs(np.log10(y / true)).mean() for y in (like, alone)]
+    assert errors[0] < 0.15 < errors[1]  # the very board was in training
+    stranger = replace(queries[1], specs={"processor": "npu"})
+    assert np.array_equal(shadow.figures(stranger)["latency"], shadow.hardware.predict(stranger)["latency"])
+    shadow.near = None
+    assert np.array_equal(shadow.figures(queries[1])["latency"], alone)
 
 
 def test_a_file_of_another_ranker_is_refused(tmp_path) -> None:
