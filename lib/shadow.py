@@ -51,6 +51,7 @@ class HardwareRanker(TokenRanker):
         out = []
         for q in platform_queries(queries):
             values = np.log10(q.values[[METRICS[m].column for m in HARDWARE_METRICS]].to_numpy(float))
+            values[:, [m not in q.noise for m in HARDWARE_METRICS]] = np.nan  # what does not repeat teaches nothing
             if np.isfinite(values).any():
                 out.append(Example(q, values[None].astype(np.float32), np.zeros((1, 1))))
         return out
