@@ -91,8 +91,8 @@ class HardwareRanker(TokenRanker):
 class Shadow:
     """Task ranker and hardware ranker side by side, combined by weighted Copeland under the user's priorities.
 
-    The hardware figures are those of boards that resemble the platform (:mod:`lib.neighbours`) where there are such, else
-    the trained network's. ``certain`` takes both rankings at their word; ``similar=False`` uses the network alone.
+    Hardware figures are predicted by the trained network and, where there are such, by boards that resemble the platform
+    (:mod:`lib.neighbours`). ``certain`` takes both rankings at their word; ``similar=False`` uses the network alone.
     """
 
     adapts = True  # score() can use a few measurements
@@ -115,12 +115,15 @@ class Shadow:
         return self
 
     def figures(self, query: Query) -> dict[str, np.ndarray]:
-        """Predicted hardware metrics in their units, (n,) each; of very many candidates the network's alone."""
+        """Predicted hardware metrics in their units, (n,) each; of very many candidates the network's alone.
+
+        The geometric mean of the network's and similar boards': each errs where the other does not.
+        """
         predicted = self.hardware.predict(query)
         if self.near is not None and len(query) <= MOST:
             for m in predicted:
                 like = self.near.predict(query.candidates, query.specs, METRICS[m].column)
-                predicted[m] = like.blend(predicted[m], query.candidates)
+                predicted[m] = np.sqrt(predicted[m] * like.blend(predicted[m], query.candidates))
         return predicted
 
     def votes(self, query: Query, measured: np.ndarray | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray | float]]:

@@ -71,7 +71,7 @@ def test_similar_boards_take_part_where_there_are_some() -> None:
     like, alone = shadow.figures(queries[1])["latency"], shadow.hardware.predict(queries[1])["latency"]
     true = queries[1].values["latency_ms"].to_numpy()
     errors = [np.abs(np.log10(y / true)).mean() for y in (like, alone)]
-    assert errors[0] < 0.15 < errors[1]  # the very board was in training
+    assert errors[0] < 0.6 * errors[1]  # the very board was in training
     stranger = replace(queries[1], specs={"processor": "npu"})
     assert np.array_equal(shadow.figures(stranger)["latency"], shadow.hardware.predict(stranger)["latency"])
     shadow.near = None
