@@ -30,7 +30,7 @@ def test_pyflakes_is_silent():
 
 
 def test_the_library_stays_small():
-    assert sum(len(f.read_text().splitlines()) for f in (paths.ROOT / "lib").rglob("*.py")) < 7000  # half of them docstrings and blank lines; grows only for a reason
+    assert sum(len(f.read_text().splitlines()) for f in (paths.ROOT / "lib").rglob("*.py")) < 7150  # half of them docstrings and blank lines; grows only for a reason
 
 
 def test_no_file_names_a_path_of_one_machine():
