@@ -344,6 +344,7 @@ class _Builder:
             on = {"source": ["task"] + VARIANT, "runtime": ["task", "runtime"] + VARIANT, "architecture": ["model_id"]}[suite.join]
             if suite.join == "architecture":
                 # A fine-tuning study states no input shape: its networks run at the shape that the board measured.
+                a = a.astype({"input_shape": object})  # an empty column has no type of its own
                 stated = a[a["input_shape"].notna()]
                 parts = [m.drop(columns=["task", "dataset"]).merge(stated, on=["model_id", "input_shape"], suffixes=("", "_a")),
                          m.drop(columns=["task", "dataset"]).merge(a[a["input_shape"].isna()].drop(columns="input_shape"),

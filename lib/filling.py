@@ -26,7 +26,7 @@ class Figures:
         self.kind = pd.DataFrame("", index=range(len(query)), columns=list(METRICS))
         self.origin = self.kind.copy()
         self.votes: dict[str, np.ndarray] = {}  # of a metric whose order is predicted, not its values
-        self.spreads: dict[str, np.ndarray] = {}  # standard deviations of predicted accuracies, in points
+        self.spreads: dict[str, np.ndarray] = {}  # standard deviations of votes, where they differ from the usual ones
 
     def ranker(self, name: str) -> object:
         """A shipped ranker, loaded when it is needed."""
@@ -75,7 +75,7 @@ def predict_hardware(figures: Figures, near: Neighbours, specs: Mapping[str, flo
         if (figures.kind[metric] == "measured").all() and own is None:
             continue
         e = near.predict(table, specs, column, soc)
-        if metric != "latency" and (e.weight[:n] > 0.01).mean() < 0.5:
+        if metric != "latency" and np.isfinite(e.value[:n]).mean() < 0.5:
             continue  # boards of this kind have no such figures
         value = e.value
         if (e.trust[:n] < 1).any() and (metric == "latency" or (e.trust[:n] == 0).all()):
@@ -86,7 +86,8 @@ def predict_hardware(figures: Figures, near: Neighbours, specs: Mapping[str, flo
                 new = ~(table["model_id"].isin(ranker.vocabulary.index["model_id"]) | np.isfinite(e.value)).to_numpy()
                 value = np.where(new, e.blend(nameless[metric], table), e.blend(named[metric], table))
         if metric == "latency" and own is not None:
-            value = _adapted(wide, value, own, benchmark)
+            value, spread = _adapted(wide, value, own, benchmark)
+            figures.spreads[metric] = np.where(figures.kind[metric] == "measured", 0.0, spread[:n])
             e = e._replace(nearest=e.nearest + ", adapted to yours,")
         more = [f" and {b - 1} more board{'s' if b > 2 else ''}" if b > 1 else "" for b in e.boards]
         origin = [f"from {name}{m}" if trust > 0.5 else "by the trained ranker" for name, m, trust in zip(e.nearest, more, e.trust)]
@@ -108,15 +109,15 @@ def _completed(candidates: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _adapted(query: Query, predicted: np.ndarray, own: pd.DataFrame, benchmark: Benchmark) -> np.ndarray:
-    """Latencies given those that were measured on the very board."""
+def _adapted(query: Query, predicted: np.ndarray, own: pd.DataFrame, benchmark: Benchmark) -> tuple[np.ndarray, np.ndarray]:
+    """Latencies given those that were measured on the very board, and their standard deviations in decades."""
     from lib.adapt import FewShot
 
     mine = own.drop_duplicates(VARIANT).set_index(VARIANT)["latency_ms"]
     mine = mine.reindex(pd.MultiIndex.from_frame(query.candidates[VARIANT].fillna(""))).to_numpy(float)
     first = ~query.candidates.duplicated(VARIANT).to_numpy()  # PTMs of one network share its latency
     queries = [q for name in ("mcu", "npu", "latency") for q in build_queries(benchmark, name)]
-    return FewShot().fit(queries).adapt(query, predicted, np.where(first, mine, np.nan))[0]
+    return FewShot().fit(queries).adapt(query, predicted, np.where(first, mine, np.nan))
 
 
 def in_half_precision(pool: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

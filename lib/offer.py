@@ -7,7 +7,7 @@ from typing import Mapping
 import numpy as np
 import pandas as pd
 
-from lib.benchmark import PLATFORM, RANKABLE, SUITES, TRAITS, Benchmark, Platform, Query, build_queries, platform_specs
+from lib.benchmark import PLATFORM, RANKABLE, SUITES, TRAITS, VARIANT, Benchmark, Platform, Query, build_queries, platform_specs
 from lib.neighbours import Neighbours
 from lib.request import PTM, Board, Task, choose, stated
 
@@ -18,7 +18,11 @@ def platform(board: Board, near: Neighbours, own: list[Query], wanted: Mapping[s
     """As asked for; else the most threads with which (about) most candidates were measured, else as on boards of this kind."""
     fits = [q for q in own if all(getattr(q.platform, k) == v for k, v in wanted.items())]
     if fits:
-        fits = [q for q in fits if len(q) >= 0.8 * max(map(len, fits))]
+        enough = [q for q in fits if len(q) >= 0.8 * max(map(len, fits))]
+        if "runtime" not in wanted and all(q.platform.processor == "npu" for q in fits):
+            runtime = fastest(near.measured(board.device_id).query("processor == 'npu'"), {q.platform.runtime for q in fits})
+            enough = [q for q in fits if q.platform.runtime == runtime]
+        fits = enough
         return min(fits, key=lambda q: (-(q.platform.threads or 0), -len(q), q.platform.power_mode or "")).platform
     rows, f = near.measured(board.device_id or "-"), board.fields
     mcu, cores = f.get("device_class") == "mcu", int(f["cores"]) if stated(f.get("cores")) else None
@@ -42,9 +46,19 @@ def platform(board: Board, near: Neighbours, own: list[Query], wanted: Mapping[s
     processor = str(wanted.get("processor") or next(p for p in ("mcu", "cpu", "npu", "gpu") if has[p]))
     threads = wanted.get("threads") or (cores if processor == "cpu" else 1 if processor == "mcu" else None)
     w = near.closeness(platform_specs(f, processor, None, threads), str(f.get("soc") or ""))
-    usual = near.figures["platform"].map(near.platforms["runtime"])  # most figures on the most similar boards
-    runtime = wanted.get("runtime") or near.figures.groupby(usual)["platform"].agg(lambda p: w[p].sum()).idxmax()
+    f = near.figures.join(near.platforms[["device_id", "runtime"]], on="platform").assign(w=w[near.figures["platform"]])
+    totals = f.groupby("runtime")["w"].sum()  # most figures on the most similar boards; on an NPU the fastest of the usual ones
+    usual = fastest(f[f["w"] >= 0.1 * w.max()], set(totals.index)) if processor == "npu" else totals.idxmax()
+    runtime = wanted.get("runtime") or usual
     return Platform(board.device_id or board.name, processor, str(runtime), threads)
+
+
+def fastest(figures: pd.DataFrame, runtimes: set[str]) -> str:
+    """Of the runtimes that ran at least half as many variants as the most used one, the fastest on what they share, device by device."""
+    wide = figures[figures["runtime"].isin(runtimes)].pivot_table(index=[*VARIANT, "device_id"], columns="runtime", values="latency_ms", aggfunc="median")
+    wide = wide.loc[:, wide.notna().sum() >= 0.5 * wide.notna().sum().max()]
+    shared = np.log(wide.dropna())
+    return str((shared.mean() if len(shared) else -wide.notna().sum()).idxmin())
 
 
 def queries(benchmark: Benchmark, task: Task, near: Neighbours, device_id: str, w: np.ndarray | None = None) -> list[Query]:

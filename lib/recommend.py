@@ -26,6 +26,7 @@ from lib.noise import noise
 from lib.request import PTM, YOURS, Board, choose, read_candidates, read_device, read_task, stated
 
 RANKERS = ("shadow", "fusion", "truth")
+BYTES = {"int8": 1, "w8a16": 1, "w4a16": 0.5, "fp16": 2, "bf16": 2}  # of a weight; else 4
 COLUMNS = ["rank", "model_id", "pretrain_dataset", "input_shape", "precision", "score", "accuracy", "accuracy_kind", "latency_ms",
            "latency_kind", "memory_kib", "storage_kib", "energy_uj", "evidence"]
 
@@ -39,7 +40,9 @@ def _misfit(figures: Figures, specs: Mapping[str, float | str], external: bool) 
     held against a candidate.
     """
     ram, flash = (float(specs.get(k, np.nan)) * 1024 for k in ("ram_mib", "flash_mib"))
-    memory, storage = figures.values["memory_kib"].to_numpy(float), figures.values["storage_kib"].to_numpy(float)
+    memory, candidates = figures.values["memory_kib"].to_numpy(float), figures.query.candidates
+    weights = candidates["params_m"] * candidates["precision"].map(BYTES).fillna(4) * 1e6 / 1024
+    storage = figures.values["storage_kib"].fillna(weights).to_numpy(float)
     large = "needs external RAM" if external else "does not fit"
     remarks = ["; ".join([f"{large}: {m:.0f} KiB RAM of {ram:.0f}"] * bool(m > ram)
                          + [f"needs external flash: {s:.0f} KiB of {flash:.0f}"] * bool(s > flash)) for m, s in zip(memory, storage)]
@@ -51,13 +54,14 @@ def _scores(figures: Figures, priorities: Mapping[str, Fraction], ranker: str) -
     query = replace(figures.query, values=figures.values.assign(**{METRICS[m].column: v for m, v in figures.votes.items()}))
     voters = [m for m in priorities if m in query.metrics]
     known = np.flatnonzero((figures.kind[voters] == "measured").all(axis=1))
-    if len(known) == len(query) or len(query) < 2:
+    if len(known) == len(query) or len(query) < 2 or ranker == "truth":
         return query.truth(priorities).scores
     if ranker != "fusion":
         values = query.values[[METRICS[m].column for m in voters]].to_numpy(float).T
         votes = {m: v if m == "accuracy" else -np.log10(v) for m, v in zip(voters, values)}
-        spreads = {m: np.where(figures.kind[m] == "measured", 0.0, SPREAD[m]) for m in voters} | figures.spreads
-        ties = log_ties(query) | {"accuracy": query.noise["accuracy"].threshold}
+        usual = SPREAD | {"accuracy": query.noise["accuracy"].scatter}  # points; an order alone brings its own scale
+        spreads = {m: np.where(figures.kind[m] == "measured", 0.0, usual[m]) for m in voters} | figures.spreads
+        ties = log_ties(query) | {"accuracy": 0.0 if "accuracy" in figures.votes else query.noise["accuracy"].threshold}
         return np.round(combine(votes, priorities, spreads, ties), 3)
     # Fusion orders the pairs; pairs of which every weighted metric was measured are ordered by what was measured.
     predicted = np.round(figures.ranker("fusion").score(query, priorities), 5)
@@ -79,7 +83,8 @@ def _evidence(figures: Figures, error: str) -> list[str]:
                 scale = f" on {dataset}, {candidate.accuracy_metric}" if metric == "accuracy" and origin != YOURS else ""
                 parts.setdefault(f"measured by {origin}{scale}", []).append(metric)
             elif kind:
-                parts.setdefault(f"predicted {origin}" + error * (metric == "latency"), []).append(metric)
+                tested = metric == "latency" and origin.startswith("from ")  # far from every board the error is not known
+                parts.setdefault(f"predicted {origin}" + error * tested, []).append(metric)
         named = stated(candidate.training) and candidate.training not in ("finetuned", "scratch")
         weights = [f"weights {candidate.training}"] if named else []
         out.append("; ".join(weights + [f"{', '.join(metrics)} {how}" for how, metrics in parts.items()]))
@@ -183,9 +188,11 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
 
     pool = in_half_precision(pool, rows)
     empty = pd.DataFrame(np.nan, index=range(len(pool)), columns=[m.column for m in METRICS.values()])
-    half, source, metric = pool["half"].to_numpy(bool), pool["accuracy_source"], pool["accuracy_metric"].iloc[0]
+    half, source = pool["half"].to_numpy(bool), pool["accuracy_source"]
+    published = pool.loc[source.ne(YOURS) if source.ne(YOURS).any() else slice(None), ["accuracy_source", "accuracy_metric"]].iloc[0]
+    metric = published["accuracy_metric"]
     hardware = (rows["source"] if len(rows) else near.figures["source"][near.figures["platform"] == w.argmax()]).iloc[0]
-    noises = noise(f"{hardware}+{source.iloc[0]}", job.name, metric, float(pool["accuracy"].median()))
+    noises = noise(f"{hardware}+{published['accuracy_source']}", job.name, metric, float(pool["accuracy"].median()))
     figures = Figures(Query("", "", job.name or job.task_type, platform, "", "", pool, empty, specs, job.prototypes, metric, noises), Path(data))
     figures.put("accuracy", pool["accuracy"].where(half).to_numpy(float), "predicted", "as in fp32, by " + source)
     figures.put("accuracy", pool["accuracy"].where(~half).to_numpy(float), "measured", source.to_numpy(object))
@@ -200,6 +207,11 @@ def recommend(task: str, device: str, *, processor: str | None = None, runtime: 
     if ranker == "truth":
         figures = _only_measured(figures, priorities)
     else:
+        sized = figures.query.candidates[["macs_m", "params_m"]].notna().any(axis=1).to_numpy() | (figures.kind["latency"] == "measured").to_numpy()
+        if 0 < sized.sum() < len(sized):  # a latency of a network of unknown size would be that of some other network
+            unknown = sorted(set(figures.query.candidates["model_id"][~sized]))
+            figures = figures.subset(np.flatnonzero(sized))
+            figures.notes.append(f"left out, because nobody states their size: {', '.join(unknown)}")
         predict_hardware(figures, near, specs, soc, benchmark, own)
         predict_accuracy(figures)
 

@@ -132,7 +132,7 @@ class Shadow:
         predicted, spreads = self.figures(query), dict(SPREAD)
         if measured is not None and np.isfinite(measured).any() and self.few_shot is not None and "latency" in predicted:
             predicted["latency"], spreads["latency"] = self.few_shot.adapt(query, predicted["latency"], measured)
-        votes = {m: -np.log10(v) for m, v in predicted.items()}
+        votes = {m: -np.log10(v) for m, v in predicted.items() if m in query.noise}
         if self.task.module is not None:
             votes["accuracy"] = self.task.score(query)
         return votes, spreads

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import paths, shipped
+from lib import offer, paths, shipped
 from lib.benchmark import build_queries, load_benchmark
 from lib.copeland import Copeland
 from lib.filling import Figures, in_half_precision
@@ -347,3 +347,32 @@ def test_figures_keep_what_was_measured(benchmark):
     figures.put("latency", np.full(len(query), 2.0), "predicted", "y")
     assert figures.values["latency_ms"].tolist() == [1.0] + [2.0] * (len(query) - 1)
     assert figures.origin["latency"].tolist() == ["x"] + ["y"] * (len(query) - 1)
+
+
+def test_a_task_that_no_board_of_the_kind_ran_is_no_crash(write):
+    m33 = write("m33.yaml", "core_type: cortex-m33\nclock_mhz: 160\nram_mib: 0.25\nflash_mib: 2\n")
+    assert len(recommend("image_classification/food101", m33)) > 3
+    flowers = recommend(FLOWERS, m33)  # memory hardly depends on the core: that of other microcontrollers is held against the RAM
+    assert flowers["memory_kib"].notna().all() and flowers["evidence"].str.startswith("does not fit").any()
+
+
+def test_a_network_of_unknown_size_is_left_out_and_named():
+    table = recommend("object_detection/coco", "raspberry_pi_5")
+    assert "yolor_p6" not in set(table["model_id"])
+    assert any("yolor_p6" in note for note in table.attrs["notes"])
+
+
+def test_an_npu_runs_with_the_fastest_of_its_usual_runtimes():
+    figures = pd.DataFrame([{"runtime": r, "model_id": f"m{i}", "input_shape": "8x8x3", "precision": "int8", "device_id": "d", "latency_ms": ms * (1 + i)}
+                            for r, ms, n in (("slow", 9.0, 6), ("fast", 2.0, 4), ("rare", 1.0, 2)) for i in range(n)])
+    assert offer.fastest(figures, {"slow", "fast", "rare"}) == "fast" and offer.fastest(figures, {"slow", "rare"}) == "slow"
+    assert "qnn" in recommend("image_classification/imagenet", "dragonwing_rb3_gen_2_vision_kit").attrs["title"] or \
+        "tflite" in recommend("image_classification/imagenet", "dragonwing_rb3_gen_2_vision_kit").attrs["title"]
+
+
+def test_the_order_of_own_candidates_changes_no_score(write):
+    rows = ["mobilenet_v2_0.35,224x224x3,int8,,", "mobilenet_v2_0.35,128x128x3,int8,,", "mobilenet_v1_0.25,224x224x3,int8,,", "mine,224x224x3,int8,0.5,40"]
+    head = "model_id,input_shape,precision,params_m,macs_m\n"
+    one, two = (recommend(FLOWERS, H747, candidates=write(f"{k}.csv", head + "\n".join(r) + "\n")) for k, r in (("a", rows), ("b", rows[::-1])))
+    keys = ["model_id", "input_shape"]
+    assert one.set_index(keys)["score"].sort_index().equals(two.set_index(keys)["score"].sort_index())
