@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from lib.benchmark import VARIANT, Query, platform_queries, task_queries
-from lib.expected import HARDWARE_METRICS, SPREAD, combine, log_ties
-from lib.metrics import METRICS
+from lib.expected import SPREAD, combine, log_ties
+from lib.metrics import HARDWARE, METRICS
 from lib.tokens import hardware_numbers, hardware_words, ptm_numbers, HARDWARE_NUMBERS
 
 PTM = VARIANT + ["pretrain_dataset", "training"]
@@ -118,7 +118,7 @@ class NearestDevice(MeanRank):
             table = pd.concat([platform.candidates[VARIANT], platform.values], axis=1).set_index(VARIANT)
             found = table.reindex(pd.MultiIndex.from_frame(query.candidates[VARIANT]))
             if found["latency_ms"].notna().mean() >= 0.5:
-                for m in HARDWARE_METRICS:
+                for m in HARDWARE:
                     ranks = _percentiles(-found[METRICS[m].column])
                     if np.isfinite(ranks).any():
                         votes[m] = np.where(np.isnan(ranks), votes.get(m, 0.5), ranks)

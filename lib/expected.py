@@ -15,13 +15,12 @@ from scipy.special import ndtr
 
 from lib.benchmark import Query
 from lib.copeland import copeland, integer_weights
-from lib.metrics import METRICS, check_priorities
+from lib.metrics import HARDWARE, check_priorities
 
-HARDWARE_METRICS = tuple(m for m in METRICS if m != "accuracy")
 MOST = 1000  # candidates whose pairs are weighed; the table grows with their square
 #: Standard deviation of a vote: of a predicted log10 figure within one board, and of a Plackett-Luce score, whose logistic
 #: law of pairs this normal one matches.
-SPREAD = dict.fromkeys(HARDWARE_METRICS, 0.15) | {"accuracy": 1.2}
+SPREAD = dict.fromkeys(HARDWARE, 0.15) | {"accuracy": 1.2}
 
 
 def expected_copeland(values: np.ndarray, weights: Sequence[int | Fraction], spreads: Sequence[np.ndarray | float],

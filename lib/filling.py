@@ -11,10 +11,8 @@ import pandas as pd
 from lib import shipped
 from lib.benchmark import TRAITS, VARIANT, Benchmark, Query, build_queries, with_traits
 from lib.expected import SPREAD
-from lib.metrics import METRICS
+from lib.metrics import HARDWARE, METRICS
 from lib.neighbours import Neighbours
-
-HARDWARE = {m.name: m.column for m in METRICS.values() if m.name != "accuracy"}
 
 
 class Figures:

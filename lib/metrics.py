@@ -24,6 +24,8 @@ METRICS: dict[str, Metric] = {
         Metric("energy", "energy_uj", "µJ", -1),
     )
 }
+#: Metrics of the board, which do not depend on the task: name -> column.
+HARDWARE: dict[str, str] = {m.name: m.column for m in METRICS.values() if m.name != "accuracy"}
 DEFAULT_PRIORITIES: dict[str, Fraction] = {"accuracy": Fraction(1), "latency": Fraction(1)}
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from lib.benchmark import PLATFORM, VARIANT, Benchmark, Platform, Query, platform_queries, platform_specs
+from lib.metrics import HARDWARE
 
 REACH = 0.2  # a platform farther by this much counts e times less; 0.15 to 0.4 do about as well on boards held out
-FIGURES = ("latency_ms", "memory_kib", "storage_kib", "energy_uj")
+FIGURES = tuple(HARDWARE.values())
 LIKE = 0.3  # decades of operations and parameters within which variants deviate alike
 TRUST = 3e-4  # closeness of the boards behind an estimate at which it counts as much as the trained ranker; 1e-4 to 3e-3 differ little
 

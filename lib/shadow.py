@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lib.adapt import FewShot
 from lib.benchmark import Query, platform_queries
-from lib.expected import HARDWARE_METRICS, MOST, SPREAD, combine, log_ties
-from lib.metrics import METRICS
+from lib.expected import MOST, SPREAD, combine, log_ties
+from lib.metrics import HARDWARE, METRICS
 from lib.neighbours import Neighbours
 from lib.spider import ModelSpider, TokenNetwork
 from lib.tokens import Batch, HardwareTokens, Vocabulary
@@ -27,7 +27,7 @@ from lib.training import Example, TokenRanker, plackett_luce
 class HardwareNetwork(TokenNetwork):
     """Context = hardware tokens; one output per hardware metric, log10 of its value, around a log-linear MACs line."""
 
-    outputs = len(HARDWARE_METRICS)
+    outputs = len(HARDWARE)
 
     def __init__(self, vocabulary: Vocabulary, dim: int, heads: int, **options: bool) -> None:
         super().__init__(vocabulary, dim, heads, **options)
@@ -50,14 +50,14 @@ class HardwareRanker(TokenRanker):
     def examples(self, queries: Sequence[Query]) -> list[Example]:
         out = []
         for q in platform_queries(queries):
-            values = np.log10(q.values[[METRICS[m].column for m in HARDWARE_METRICS]].to_numpy(float))
-            values[:, [m not in q.noise for m in HARDWARE_METRICS]] = np.nan  # what does not repeat teaches nothing
+            values = np.log10(q.values[list(HARDWARE.values())].to_numpy(float))
+            values[:, [m not in q.noise for m in HARDWARE]] = np.nan  # what does not repeat teaches nothing
             if np.isfinite(values).any():
                 out.append(Example(q, values[None].astype(np.float32), np.zeros((1, 1))))
         return out
 
     def fit(self, queries: Sequence[Query]) -> "HardwareRanker":
-        self.seen = sorted({m for q in queries for m in q.metrics} & set(HARDWARE_METRICS))
+        self.seen = sorted({m for q in queries for m in q.metrics} & set(HARDWARE))
         self.config["seen"] = self.seen
         return super().fit(queries)  # type: ignore[return-value]
 
@@ -85,7 +85,7 @@ class HardwareRanker(TokenRanker):
     def predict(self, query: Query) -> dict[str, np.ndarray]:
         """Predicted hardware metrics in their units, (n,) each; only metrics that training saw."""
         values = self.outputs(query, np.zeros(1))
-        return {m: 10 ** values[:, HARDWARE_METRICS.index(m)] for m in self.seen}
+        return {m: 10 ** values[:, list(HARDWARE).index(m)] for m in self.seen}
 
 
 class Shadow:

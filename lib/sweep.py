@@ -77,6 +77,7 @@ def group_of(protocol: str) -> str:
 def aggregate(results: pd.DataFrame, group: str) -> pd.DataFrame:
     """Mean per ranker, seed, weighting, suite, processor and group, with the number of queries behind it."""
     keys = ["protocol", "ranker", "seed", "priorities", "suite", "processor", group]
+    results = results.assign(**{group: results[group].str.partition("+")[0]})  # of 'ncnn+parc' the boards are what was held out
     table = results.groupby(keys, sort=True).agg(**{v: (v, "mean") for v in VALUES if v in results}, queries=("query", "size"))
     return table.reset_index().rename(columns={group: "group"}).round(5)
 
